@@ -1,0 +1,122 @@
+"""`vector_quantize`: search, gather, straight-through gradient and loss in one pass, its backward in another."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from .. import reference
+from ._checks import METRICS, as_rows, check_choice, check_codebook, check_input, check_rows
+from ._dispatch import Impl, choose, run
+
+
+def vector_quantize(
+    x: Tensor,
+    codebook: Tensor,
+    *,
+    metric: str = "euclidean",
+    commitment_weight: float = 0.25,
+    codebook_weight: float = 1.0,
+    mask: Tensor | None = None,
+    dim: int = -1,
+    statistics: tuple[Tensor, Tensor] | None = None,
+    impl: Impl | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Replace each vector of x by its nearest code; van den Oord et al. 2017 (arXiv:1711.00937), equation 3.
+
+    Args:
+        x: vectors of size D along axis `dim`, any strides: `[..., D]`, or `[B, D, H, W]` with `dim=1`, read and written
+            in place. float16, bfloat16, float32; float64 goes to the reference.
+        codebook: `[K, D]` float32. Its gradient is that of the codebook term alone.
+        metric: "euclidean", "cosine" or "dot": what "nearest" means. The loss is the squared error in every case.
+        commitment_weight: weight of mean (x - sg[e])², which pulls x to its code (β, 0.25 in the paper).
+        codebook_weight: weight of mean (sg[x] - e)², which pulls the code to x.
+        mask: bool, x's shape without `dim`, True for vectors that count.
+        dim: the axis of x that holds D.
+        statistics: two leaves that require grad, `[K]` and `[K, D]` float32. Their gradients become the count and the
+            sum of the vectors that chose each code, whatever the loss. Travelling as a gradient they are taken once
+            per backward pass, add up over accumulated batches and are not taken again by checkpointing.
+        impl: force "reference", "portable" or "triton"; None lets the device decide.
+
+    Returns:
+        quantized: like x (dtype, shape, strides). Its value is the code itself; its gradient goes to x unchanged.
+        indices: int64, x's shape without `dim`; -1 where masked or not finite.
+        loss: 0-d float32; means over the elements that count. Not finite if such a vector of x is not.
+
+    Raises:
+        TypeError, ValueError: a dtype, shape, device or option that does not fit, named.
+    """
+    check_choice("metric", metric, METRICS)
+    check_input(x, dim)
+    check_codebook(codebook, x, dim)
+    if mask is not None:
+        check_rows("mask", mask, torch.bool, x, dim)
+    for name, weight in (("commitment_weight", commitment_weight), ("codebook_weight", codebook_weight)):
+        if not weight >= 0:
+            raise ValueError(f"{name} must be at least 0; got {weight}")
+    impl_ = choose(impl, x, codebook)
+    last = x.movedim(dim, -1)
+    if impl_ == "reference":
+        quantized, indices, loss = reference.vector_quantize(
+            last,
+            codebook,
+            metric=metric,
+            commitment_weight=commitment_weight,
+            codebook_weight=codebook_weight,
+            mask=mask,
+        )
+        return quantized.movedim(-1, dim), indices, loss
+    rows = as_rows(x, dim)
+    row_mask = None if mask is None else mask.reshape(rows.shape[:2])
+    counts, sums = statistics or (None, None)
+    weights = (commitment_weight, codebook_weight)
+    quantized, indices, loss = _VectorQuantize.apply(rows, codebook, counts, sums, row_mask, metric, weights, impl_)
+    return quantized.reshape(last.shape).movedim(-1, dim), indices.reshape(last.shape[:-1]), loss
+
+
+class _VectorQuantize(Function):
+    """x [B, S, D]. Saves x, the codebook and the indices: nothing that the caller does not hold anyway."""
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        codebook: Tensor,
+        counts: Tensor | None,
+        sums: Tensor | None,
+        mask: Tensor | None,
+        metric: str,
+        weights: tuple[float, float],
+        impl: str,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        quantized, indices, squared_error = run("vector_quantize", impl, x, codebook, mask, metric)
+        return quantized, indices, squared_error * (sum(weights) / _elements(x, mask))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        x, codebook, _, _, mask, _, ctx.weights, ctx.impl = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(x, codebook, output[1], mask)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+        x, codebook, indices, mask = ctx.saved_tensors
+        commitment_weight, codebook_weight = ctx.weights
+        needs_x, needs_codebook, needs_counts = ctx.needs_input_grad[:3]
+        scale = grad_loss * (2.0 / _elements(x, mask))
+        grad_x = grad_codebook = counts = sums = None
+        if needs_x:
+            args = (grad, x, codebook, indices, mask, scale * commitment_weight)
+            grad_x = run("vector_quantize_backward", ctx.impl, *args)
+        if needs_codebook or needs_counts:
+            counts, sums = run("codebook_statistics", ctx.impl, x, indices, codebook.shape[0])
+        if needs_codebook:
+            grad_codebook = (counts[:, None] * codebook - sums) * (scale * codebook_weight)
+        return grad_x, grad_codebook, *((counts, sums) if needs_counts else (None, None)), None, None, None, None
+
+
+def _elements(x: Tensor, mask: Tensor | None) -> Any:
+    """How many elements the means are taken over, at least 1: a number, or a tensor that stays on the device."""
+    return max(x.numel(), 1) if mask is None else (mask.sum() * x.shape[2]).clamp(min=1)

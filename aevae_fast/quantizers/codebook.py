@@ -1,0 +1,191 @@
+"""The state of one codebook: the codes, their running counts and sums, and how they move.
+
+What moves a codebook is the count and the sum of the vectors that chose each code. They come home as the *gradients* of
+two leaves (see `aevae_fast.functional.vector_quantize`), so autograd does the bookkeeping: one contribution for each
+backward pass, added up over accumulated batches, none from a forward that checkpointing repeats. `updates.py` spends
+them once per optimizer step.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import functional
+from . import updates
+from .kmeans import kmeans
+
+_DEAD_SHARE = 0.03  # of uniform usage: a code below it counts as dead unless a threshold is given
+_SPREAD = 1640531527  # 2³²/φ², odd: multiples of it, modulo 2³¹, spread evenly (Knuth, TAOCP 3, section 6.4)
+
+
+class Codebook(nn.Module):
+    """`embed [1, K, D]`, `cluster_size [1, K]`, `embed_avg [1, K, D]`: float32 whatever the module is cast to.
+
+    Shapes and names in `state_dict` are those of vector-quantize-pytorch (a leading axis of one head); `steps` counts how
+    often the codebook has moved.
+    """
+
+    embed: Tensor
+    embed_avg: Tensor
+    cluster_size: Tensor
+    initted: Tensor
+    steps: Tensor
+    candidates: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        codebook_size: int,
+        *,
+        metric: str,
+        decay: float,
+        eps: float,
+        learnable: bool,
+        kmeans_init: bool,
+        kmeans_iters: int,
+        dead_code_threshold: float | None,
+        sync: bool | None,
+    ) -> None:
+        super().__init__()
+        self.metric, self.decay, self.eps, self.learnable = metric, decay, eps, learnable
+        self.kmeans_iters, self.dead_code_threshold, self.sync = kmeans_iters, dead_code_threshold, sync
+        self.frozen = False
+        embed = torch.empty(1, codebook_size, dim)
+        nn.init.kaiming_uniform_(embed)
+        embed = F.normalize(embed, dim=-1) if metric == "cosine" else embed
+        if learnable:
+            self.embed = nn.Parameter(embed)
+        else:
+            self.register_buffer("embed", embed)
+        self.register_buffer("embed_avg", embed.clone())
+        self.register_buffer("cluster_size", torch.ones(1, codebook_size))
+        self.register_buffer("initted", torch.tensor(not kmeans_init))
+        self.register_buffer("steps", torch.tensor(0))
+        # Rows of the last batch that may replace dead codes; the last column is 1 where the row may be used.
+        self.register_buffer("candidates", torch.zeros(codebook_size, dim + 1), persistent=False)
+        self.needs_init = kmeans_init  # the host's copy of `not initted`: asking the device would wait for it
+        self._attach()
+
+    @property
+    def codes(self) -> Tensor:
+        """The codes, `[K, D]` float32."""
+        return self.embed[0]
+
+    # --- what a forward does -------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def observe(self, x: Tensor, mask: Tensor | None, dim: int) -> None:
+        """Before a training forward searches: initialise if that is due, note candidates for dead codes. x holds D along
+        axis `dim`. Repeating it with the same x changes nothing: checkpointing may."""
+        rows = functional.as_rows(x, dim)
+        keep = rows.new_ones(rows.shape[:2], dtype=torch.bool) if mask is None else mask.reshape(rows.shape[:2])
+        if keep.numel() == 0:
+            return
+        if self.needs_init:
+            self._initialize(rows, keep)
+        if self.dead_code_threshold != 0:
+            self._note_candidates(rows, keep)
+
+    def _initialize(self, rows: Tensor, keep: Tensor) -> None:
+        centroids, counts = kmeans(
+            rows.flatten(0, 1).float(), keep.flatten(), len(self.codes), self.kmeans_iters, self.metric
+        )
+        self.embed.copy_(centroids[None])
+        self.cluster_size.copy_(counts[None])
+        self.embed_avg.copy_(centroids[None] * counts[None, :, None])
+        if self._world_size() > 1:
+            for state in (self.embed, self.cluster_size, self.embed_avg):
+                dist.broadcast(state, 0)
+        self.initted.fill_(True)
+        self.needs_init = False
+
+    def _note_candidates(self, rows: Tensor, keep: Tensor) -> None:
+        """For code k the row at fraction u_k of the joined batch of all ranks, u a Weyl sequence that goes on from
+        update to update: well spread, the same on every rank, and no random state to save."""
+        world = self._world_size()
+        number = self.steps * len(self.codes) + torch.arange(len(self.codes), device=rows.device)
+        place = (number % 2**31 * _SPREAD % 2**31) * world  # u·world in units of 2⁻³¹
+        local = (place % 2**31) * (rows.shape[0] * rows.shape[1]) >> 31
+        outer, inner = local // rows.shape[1], local % rows.shape[1]
+        row = rows[outer, inner].float()
+        mine = place >> 31 == (dist.get_rank() if world > 1 else 0)
+        usable = keep[outer, inner] & row.isfinite().all(-1) & mine
+        self.candidates.copy_(torch.cat([row, torch.ones_like(row[:, :1])], 1).where(usable[:, None], 0.0))
+
+    # --- what an update does -------------------------------------------------------------------------------------
+
+    def statistics(self, counts: Tensor, sums: Tensor) -> Tensor:
+        """One flat tensor for one all-reduce: sums, counts and candidates side by side, `[K, 2·D + 2]`."""
+        return torch.cat([sums, counts[:, None], self.candidates], 1)
+
+    def move(self, statistics: Tensor) -> None:
+        """Move the codebook by the statistics of a step, then replace the codes that died."""
+        dim = self.codes.shape[1]
+        sums, counts, candidates, usable = statistics.split([dim, 1, dim, 1], 1)
+        counts = counts[:, 0].contiguous()
+        if self.learnable:
+            self.cluster_size[0].lerp_(counts, 1 - self.decay)
+        else:
+            state = (self.codes, self.cluster_size[0], self.embed_avg[0])
+            functional.ema_update_(
+                *state, counts, sums.contiguous(), decay=self.decay, eps=self.eps, metric=self.metric
+            )
+        if self.dead_code_threshold != 0:
+            self._replace_dead(candidates, usable[:, 0] > 0)
+        self.steps += 1
+
+    def _replace_dead(self, candidates: Tensor, usable: Tensor) -> None:
+        """Vector, sum and count are all written: a code whose old sum stayed would be pulled back by the next update."""
+        dead = ~self.alive() & usable
+        fresh = self.cluster_size.mean().clamp(min=self.dead_code_threshold or 0.0)
+        self.cluster_size.copy_(self.cluster_size.where(~dead, fresh))
+        self.embed.copy_(self.embed.where(~dead[:, None], candidates))
+        self.embed_avg.copy_(self.embed_avg.where(~dead[:, None], candidates * fresh))
+
+    def alive(self) -> Tensor:
+        """Which codes have a running count of at least the threshold, `[K]` bool."""
+        threshold = self.dead_code_threshold or _DEAD_SHARE * self.cluster_size.mean()
+        return self.cluster_size[0] >= threshold
+
+    def _world_size(self) -> int:
+        """Ranks that share this codebook; the group is looked up when it is used, not when the layer is built."""
+        if self.sync is False or not (dist.is_available() and dist.is_initialized()):
+            return 1
+        return dist.get_world_size()
+
+    @property
+    def shared(self) -> bool:
+        return self._world_size() > 1
+
+    # --- what PyTorch asks of a module ---------------------------------------------------------------------------
+
+    def _attach(self) -> None:
+        """New leaves to carry the statistics; zero-stride views of one element, so they cost no memory."""
+        size, dim = self.codes.shape
+        zero = torch.zeros((), device=self.embed.device)
+        self.sinks = (zero.expand(size).requires_grad_(), zero.expand(size, dim).requires_grad_())
+        updates.register(self)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Codebook":
+        """Move with the module but stay float32: 400 EMA steps in bfloat16 drift the codes by a tenth."""
+
+        def keep_dtype(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        super()._apply(keep_dtype, recurse)
+        self._attach()
+        return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._attach()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        state_dict.setdefault(prefix + "steps", torch.zeros_like(self.steps))  # peers' checkpoints lack it
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.needs_init = not bool(self.initted)
