@@ -112,7 +112,7 @@ class _VectorQuantize(Function):
             grad_x = run("vector_quantize_backward", ctx.impl, *args)
         if needs_codebook or needs_counts:
             counts, sums = run("codebook_statistics", ctx.impl, x, indices, codebook.shape[0])
-        if needs_codebook:
+        if needs_codebook and counts is not None:
             grad_codebook = (counts[:, None] * codebook - sums) * (scale * codebook_weight)
         return grad_x, grad_codebook, *((counts, sums) if needs_counts else (None, None)), None, None, None, None
 

@@ -47,14 +47,14 @@ def _prepare(codebook: Tensor, metric: str) -> _Codes:
     padded = -(-size // _GROUP) * _GROUP
     columns = codebook.new_zeros(padded, dim + 2)
     torch.sub(shift, codebook, out=columns[:size, :dim])
-    square = columns[:, :dim].square().sum(1, dtype=torch.float64)
+    square = columns[:, :dim].square().sum(1)
     norms = square.sqrt()
     a = 1.01 * (dim + 12) * 2.0**-24
     bias = 0.5 * square if metric == "euclidean" else torch.zeros_like(square)
     columns[:, dim] = bias - a * square - dim * 2.0**-126  # the last term: products that underflow
     columns[size:, dim] = torch.inf
     columns[:, dim + 1] = -a * norms
-    return _Codes(columns, shift, norms.float(), a)
+    return _Codes(columns, shift, norms, a)
 
 
 class _Workspace:
@@ -72,7 +72,7 @@ class _Workspace:
 
 
 def _argmin(values: Tensor, best: Tensor, numbers: Tensor) -> Tensor:
-    """First row of `values [m, n]` that equals `best [n]`; torch's own argmin is not vectorised (about 4 times slower)."""
+    """First row of `values [m, n]` that equals `best [n]`. torch's own argmin is not vectorised: 4 times slower."""
     return torch.where(values <= best, numbers[: len(values)], len(values) - 1).amin(0)
 
 
@@ -91,7 +91,7 @@ def _search(columns: Tensor, codes: _Codes, workspace: _Workspace) -> tuple[Tens
     size, n = len(codes.columns), columns.shape[1]
     group_best = workspace.group_best[: size // _GROUP * n].view(-1, n)
     members, winners = [], []
-    for tile, k in enumerate(range(0, size, _CODES)):
+    for number, k in enumerate(range(0, size, _CODES)):
         part = codes.columns[k : k + _CODES]
         groups = len(part) // _GROUP  # group g holds the codes k + g, k + g + groups, …: their minimum is vectorised
         scores = workspace.scores[: len(part) * n].view(len(part), n)
@@ -100,7 +100,7 @@ def _search(columns: Tensor, codes: _Codes, workspace: _Workspace) -> tuple[Tens
         best_of_group = group_best[k // _GROUP : k // _GROUP + groups]
         torch.amin(scores, 0, out=best_of_group)
         winner = _argmin(best_of_group, best_of_group.amin(0), workspace.numbers).long()
-        member = workspace.members[tile * _GROUP * n : (tile + 1) * _GROUP * n].view(_GROUP, 1, n)
+        member = workspace.members[number * _GROUP * n : (number + 1) * _GROUP * n].view(_GROUP, 1, n)
         torch.gather(scores, 1, winner.expand(_GROUP, 1, n), out=member)
         winners.append(winner)
         members.append(groups)

@@ -25,8 +25,8 @@ _SPREAD = 1640531527  # 2³²/φ², odd: multiples of it, modulo 2³¹, spread e
 class Codebook(nn.Module):
     """`embed [1, K, D]`, `cluster_size [1, K]`, `embed_avg [1, K, D]`: float32 whatever the module is cast to.
 
-    Shapes and names in `state_dict` are those of vector-quantize-pytorch (a leading axis of one head); `steps` counts how
-    often the codebook has moved.
+    Shapes and names in `state_dict` are those of vector-quantize-pytorch (a leading axis of one head); `steps` counts
+    how often the codebook has moved.
     """
 
     embed: Tensor
@@ -79,8 +79,8 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def observe(self, x: Tensor, mask: Tensor | None, dim: int) -> None:
-        """Before a training forward searches: initialise if that is due, note candidates for dead codes. x holds D along
-        axis `dim`. Repeating it with the same x changes nothing: checkpointing may."""
+        """Before a training forward searches: initialise if that is due, note candidates for dead codes. x holds D
+        along axis `dim`. Repeating it with the same x changes nothing: checkpointing may."""
         rows = functional.as_rows(x, dim)
         keep = rows.new_ones(rows.shape[:2], dtype=torch.bool) if mask is None else mask.reshape(rows.shape[:2])
         if keep.numel() == 0:
@@ -139,7 +139,7 @@ class Codebook(nn.Module):
         self.steps += 1
 
     def _replace_dead(self, candidates: Tensor, usable: Tensor) -> None:
-        """Vector, sum and count are all written: a code whose old sum stayed would be pulled back by the next update."""
+        """Vector, sum and count are all written: left to its old sum a code would be pulled back at the next step."""
         dead = ~self.alive() & usable
         fresh = self.cluster_size.mean().clamp(min=self.dead_code_threshold or 0.0)
         self.cluster_size.copy_(self.cluster_size.where(~dead, fresh))

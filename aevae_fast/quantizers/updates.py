@@ -29,14 +29,14 @@ def register(codebook: "Codebook") -> None:
 def update_codebooks(*_: Any) -> None:
     """Move every codebook that has statistics waiting. Called after each optimizer step; call it yourself only where no
     `torch.optim.Optimizer` steps. Waits for no device."""
-    waiting = [codebook for codebook in list(_codebooks.values()) if codebook.sinks[0].grad is not None]
     arrived = []
-    for codebook in waiting:
-        counts, sums = (sink.grad for sink in codebook.sinks)
-        for sink in codebook.sinks:
-            sink.grad = None
-        arrived.append((codebook, counts, sums))
-    move([(codebook, counts, sums) for codebook, counts, sums in arrived if not codebook.frozen])
+    for codebook in list(_codebooks.values()):
+        count_leaf, sum_leaf = codebook.sinks
+        if count_leaf.grad is not None and sum_leaf.grad is not None:
+            if not codebook.frozen:
+                arrived.append((codebook, count_leaf.grad, sum_leaf.grad))
+            count_leaf.grad = sum_leaf.grad = None
+    move(arrived)
 
 
 @torch.no_grad()

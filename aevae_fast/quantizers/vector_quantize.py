@@ -13,10 +13,10 @@ from .updates import move
 class VectorQuantize(nn.Module):
     """Vector quantization with an EMA or a gradient codebook; van den Oord et al. 2017 (arXiv:1711.00937).
 
-    The codebook moves once per `optimizer.step()`: statistics of all backward passes since the last step are joined, so
-    gradient accumulation and activation checkpointing change nothing. Where x needs no gradient nothing comes back, and
-    the codebook moves during the forward. It does not move in `eval()`, under `torch.no_grad()` or when frozen. Codebook
-    and statistics stay float32 under `.half()`, `.bfloat16()` and autocast.
+    The codebook moves once per `optimizer.step()`: statistics of all backward passes since the last step are joined,
+    so gradient accumulation and activation checkpointing change nothing. Where x needs no gradient nothing comes back,
+    and the codebook moves during the forward. It does not move in `eval()`, under `torch.no_grad()` or when frozen.
+    Codebook and statistics stay float32 under `.half()`, `.bfloat16()` and autocast.
 
     Args:
         dim: size of the vectors that go in and come out.
@@ -39,7 +39,7 @@ class VectorQuantize(nn.Module):
         impl: force "reference", "portable" or "triton"; None lets the device decide.
 
     Shapes:
-        x: `[..., dim]`, or `[B, dim, ...]`; mask: bool, x's shape without the channel axis, True for vectors that count.
+        x: `[..., dim]`, or `[B, dim, ...]`; mask: bool, x's shape without the channel axis, True where a vector counts.
         Returns quantized (like x), indices (int64, like mask; -1 where masked or not finite), loss (0-d float32: the
         weighted sum of the losses, means over elements).
 

@@ -18,7 +18,8 @@ def vector_quantize(
     codebook_weight: float = 1.0,
     mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """x [..., D], codebook [K, D], mask [...] bool, True for rows that count → (quantized [..., D], indices [...], loss)
+    """x [..., D], codebook [K, D], mask [...] bool, True for rows that count
+    → quantized [..., D], indices [...], loss 0-d.
 
     loss = commitment_weight·mean (x - sg[e])² + codebook_weight·mean (sg[x] - e)², means over the elements that count.
     The value of quantized is the code itself, its gradient goes to x unchanged. Masked rows: index -1, zeros.
@@ -31,5 +32,6 @@ def vector_quantize(
     elements = (keep.sum() * x.shape[-1]).clamp(min=1)
     commitment = (kept - code.detach()).square().sum() / elements
     codebook_loss = (kept.detach() - code).square().sum() / elements
-    quantized = code.detach() + (kept - kept.detach())  # the difference is 0, or NaN where x is not finite
+    found = torch.where((keep & (indices < 0))[..., None], torch.nan, code.detach())  # NaN where x is not finite
+    quantized = found + (kept - kept.detach())
     return quantized.to(x.dtype), indices, commitment_weight * commitment + codebook_weight * codebook_loss

@@ -1,0 +1,125 @@
+"""The CPU search is exact: not one index with a real gap, and ties to the lowest index."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aevae_fast import functional
+from aevae_fast.portable.nearest_code import _load_rows, _prepare, _Workspace, nearest_code
+from tests.exactness import DATA, distances64, real_mismatches
+
+
+def search(x: torch.Tensor, codebook: torch.Tensor, metric: str = "euclidean") -> torch.Tensor:
+    return nearest_code(x[None], codebook, metric)[0]
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "dot"])
+@pytest.mark.parametrize("data", DATA)
+def test_adversarial_sets(data: str, metric: str) -> None:
+    torch.manual_seed(0)
+    x, codebook = DATA[data](700, 300, 24)
+    assert real_mismatches(x, codebook, search(x, codebook, metric), metric) == 0
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_returns_the_float64_argmin_itself(data: str) -> None:
+    torch.manual_seed(1)
+    x, codebook = DATA[data](600, 200, 17)
+    distance = distances64(x, codebook, "euclidean")
+    rounding = 64 * torch.finfo(torch.float64).eps * distance.amin(1, keepdim=True)
+    lowest = (distance <= distance.amin(1, keepdim=True) + rounding).int().argmax(1)
+    assert torch.equal(search(x, codebook), lowest)
+
+
+@pytest.mark.parametrize("dim", [1, 3, 8, 17, 64, 100, 256, 768])
+@pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 100, 1024, 1025, 2500])
+def test_every_dim_and_size(dim: int, size: int) -> None:
+    torch.manual_seed(dim * size)
+    x, codebook = torch.randn(70, dim), torch.randn(size, dim)
+    assert real_mismatches(x, codebook, search(x, codebook)) == 0
+
+
+@pytest.mark.parametrize(("n", "size", "dim", "data"), [(48, 8192, 256, "tiny_codes"), (48, 16384, 64, "normal")])
+def test_large_codebooks(n: int, size: int, dim: int, data: str) -> None:
+    torch.manual_seed(0)
+    x, codebook = DATA[data](n, size, dim)
+    assert real_mismatches(x, codebook, search(x, codebook)) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("data", ["normal", "offset_1000", "midway"])
+def test_dtypes(dtype: torch.dtype, data: str) -> None:
+    torch.manual_seed(0)
+    x, codebook = DATA[data](600, 300, 24)
+    x = x.to(dtype)
+    assert real_mismatches(x.float(), codebook, search(x, codebook)) == 0
+
+
+def test_ties_go_to_the_lowest_index() -> None:
+    torch.manual_seed(0)
+    codebook = torch.randn(40, 16).repeat(5, 1)
+    assert search(torch.randn(300, 16), codebook).max() < 40
+    assert torch.equal(
+        search(torch.zeros(5, 2), torch.tensor([[3.0, 0], [0, 1], [1, 0], [0, -1]])), torch.ones(5).long()
+    )
+
+
+def test_not_finite_rows_get_no_code() -> None:
+    x = torch.randn(600, 8)
+    x[5, 2], x[77, 0], x[599, 7] = torch.nan, torch.inf, -torch.inf
+    indices = search(x, torch.randn(50, 8))
+    assert (indices < 0).nonzero()[:, 0].tolist() == [5, 77, 599]
+    assert (indices[[5, 77, 599]] == -1).all()
+
+
+def test_magnitudes_that_overflow_or_underflow_float32_squares() -> None:
+    torch.manual_seed(0)
+    x, codebook = torch.randn(64, 8), torch.randn(32, 8)
+    expected = distances64(x, codebook, "euclidean").argmin(1)
+    for scale in (2.0**90, 2.0**-90):
+        assert torch.equal(search(x * scale, codebook * scale), expected)
+
+
+@given(
+    st.integers(1, 40),
+    st.integers(1, 70),
+    st.integers(1, 9),
+    st.floats(-1e4, 1e4),
+    st.floats(1e-6, 1e3),
+    st.integers(0, 999),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_offset_and_scale(n: int, size: int, dim: int, offset: float, scale: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = offset + scale * torch.randn(n, dim, generator=generator)
+    codebook = offset + scale * torch.randn(size, dim, generator=generator)
+    assert real_mismatches(x, codebook, search(x, codebook)) == 0
+
+
+def test_the_bound_holds_for_every_code() -> None:
+    """The certificate rests on it: what the product yields is at most the float64 score, which is at most 2·e above."""
+    torch.manual_seed(0)
+    for data in DATA:
+        x, codebook = DATA[data](200, 160, 48)
+        codes = _prepare(codebook, "euclidean")
+        columns = _load_rows(x[None], codes, _Workspace(codes))
+        lower = (codes.columns @ columns).double()
+        rows, centred = x.double() - codes.shift, codebook.double() - codes.shift
+        score = 0.5 * centred.square().sum(1)[:, None] - centred @ rows.T
+        error = codes.a * centred.norm(dim=1)[:, None] * (rows.norm(dim=1) + centred.norm(dim=1)[:, None])
+        assert (lower <= score).all(), data
+        assert (score <= lower + 2.02 * error + 1e-30).all(), data
+
+
+def test_memory_stays_bounded() -> None:
+    """No [N, K] tensor: 65536 × 256 rows against 16384 codes would need 4.3 GB."""
+    x, codebook = torch.randn(2048, 256), torch.randn(16384, 256)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        functional.nearest_code(x, codebook)
+    live = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            live += event.nbytes()
+            peak = max(peak, live)
+    assert 16384 * 258 * 4 < peak < 64e6
