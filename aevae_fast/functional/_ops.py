@@ -19,7 +19,7 @@ _SCHEMAS = {
     "vector_quantize_backward": (
         "(Tensor grad, Tensor x, Tensor codebook, Tensor indices, Tensor? mask, Tensor scale) -> Tensor"
     ),
-    "codebook_statistics": "(Tensor x, Tensor indices, SymInt codebook_size) -> (Tensor, Tensor)",
+    "codebook_statistics": "(Tensor x, Tensor indices, SymInt codebook_size, Tensor? center) -> (Tensor, Tensor)",
     "ema_update_": (
         "(Tensor(a!) codebook, Tensor(b!) cluster_size, Tensor(c!) embed_avg, Tensor counts, Tensor sums, "
         "float decay, float eps, bool normalize) -> ()"
@@ -62,7 +62,7 @@ def _(grad: Tensor, x: Tensor, codebook: Tensor, indices: Tensor, mask: Tensor |
 
 
 @torch.library.register_fake("aevae_fast::codebook_statistics", lib=library)
-def _(x: Tensor, indices: Tensor, codebook_size: int) -> tuple[Tensor, Tensor]:
+def _(x: Tensor, indices: Tensor, codebook_size: int, center: Tensor | None) -> tuple[Tensor, Tensor]:
     counts = x.new_empty(codebook_size, dtype=torch.float32)
     return counts, x.new_empty((codebook_size, x.shape[2]), dtype=torch.float32)
 

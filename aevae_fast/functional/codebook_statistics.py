@@ -36,4 +36,4 @@ def codebook_statistics(
     if impl_ == "reference":
         return reference.codebook_statistics(x.movedim(dim, -1), indices, codebook_size)
     rows = as_rows(x, dim)
-    return run("codebook_statistics", impl_, rows, indices.reshape(rows.shape[:2]), codebook_size)
+    return run("codebook_statistics", impl_, rows, indices.reshape(rows.shape[:2]), codebook_size, None)

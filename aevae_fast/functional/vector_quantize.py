@@ -1,5 +1,6 @@
 """`vector_quantize`: search, gather, straight-through gradient and loss in one pass, its backward in another."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -107,14 +108,17 @@ class _VectorQuantize(Function):
         needs_x, needs_codebook, needs_counts = ctx.needs_input_grad[:3]
         scale = grad_loss * (2.0 / _elements(x, mask))
         grad_x = grad_codebook = counts = sums = None
+        statistics = partial(run, "codebook_statistics", ctx.impl, x, indices, codebook.shape[0])
         if needs_x:
             args = (grad, x, codebook, indices, mask, scale * commitment_weight)
             grad_x = run("vector_quantize_backward", ctx.impl, *args)
-        if needs_codebook or needs_counts:
-            counts, sums = run("codebook_statistics", ctx.impl, x, indices, codebook.shape[0])
-        if needs_codebook and counts is not None:
-            grad_codebook = (counts[:, None] * codebook - sums) * (scale * codebook_weight)
-        return grad_x, grad_codebook, *((counts, sums) if needs_counts else (None, None)), None, None, None, None
+        if needs_codebook:  # sums of differences: the difference of sums would cancel where data sits far from 0
+            counts, differences = statistics(codebook)
+            grad_codebook = differences * (scale * -codebook_weight)
+            sums = torch.addcmul(differences, counts[:, None], codebook) if needs_counts else None
+        elif needs_counts:
+            counts, sums = statistics(None)
+        return grad_x, grad_codebook, counts if needs_counts else None, sums, None, None, None, None
 
 
 def _elements(x: Tensor, mask: Tensor | None) -> Any:

@@ -22,7 +22,7 @@ def _arguments(x: torch.Tensor) -> dict[str, tuple[Any, ...]]:
         "nearest_code": (x, codebook, "cosine"),
         "vector_quantize": (x, codebook, mask, "euclidean"),
         "vector_quantize_backward": (torch.randn_like(x), x, codebook, indices, None, scale),
-        "codebook_statistics": (x, indices, 7),
+        "codebook_statistics": (x, indices, 7, codebook),
         "ema_update_": (*state, 0.99, 1e-5, False),
     }
 
