@@ -1,0 +1,55 @@
+"""Each provider, once, on tiny sizes: what is timed does find the codes."""
+
+import pytest
+import torch
+
+from aevae_fast import reference
+from benchmarks import search_providers, step_providers
+from benchmarks.cases import ALL, Case
+
+CASE = Case(300, 8, 50)
+CPU = torch.device("cpu")
+
+
+def excess_distance(x: torch.Tensor, codebook: torch.Tensor, indices: torch.Tensor) -> float:
+    """How much farther than the nearest code the chosen ones are, at most: peers round more than ours does."""
+    best = reference.nearest_code(x.double(), codebook.double())
+    chosen, least = ((x.double() - codebook[found]).square().sum(-1) for found in (indices, best))
+    return float((chosen - least).max())
+
+
+@pytest.mark.parametrize("name", search_providers.PROVIDERS)
+def test_search_providers_find_the_nearest_code(name: str) -> None:
+    provider = search_providers.PROVIDERS[name]
+    if why := provider.obstacle(CASE, "cpu"):
+        pytest.skip(why)
+    x, codebook = CASE.draw(CPU)
+    found = provider.prepare(x, codebook)()
+    if not provider.finds_codes:
+        assert found.shape == (CASE.rows, CASE.codes)
+    else:
+        assert found.shape == (CASE.rows,)
+        assert excess_distance(x, codebook, found.long()) <= 1e-4
+
+
+@pytest.mark.parametrize("name", step_providers.PROVIDERS)
+def test_step_providers_move_the_codebook_once_a_call(name: str) -> None:
+    provider = step_providers.PROVIDERS[name]
+    if why := provider.obstacle(CASE, "cpu"):
+        pytest.skip(why)
+    x, codebook = CASE.draw(CPU)
+    step = provider.prepare(x, codebook)
+    assert excess_distance(x, codebook, step()) <= 1e-4
+    expected = reference_step(x, codebook)
+    assert excess_distance(x, expected, step()) <= 1e-4
+
+
+def reference_step(x: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
+    counts, sums = reference.codebook_statistics(x, reference.nearest_code(x, codebook), len(codebook))
+    return reference.ema_update(codebook, torch.ones(len(codebook)), codebook, counts, sums)[0]
+
+
+def test_every_case_is_listed_once() -> None:
+    for group in ALL:
+        assert set(group) == {"cpu", "cuda", "smoke"}
+        assert all(len(set(listed)) == len(listed) for listed in group.values())

@@ -1,0 +1,122 @@
+"""`aevae-fast check`: right on this machine, and not blind: each kind of mistake turns it red."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from aevae_fast import functional, reference
+from aevae_fast.cli import _checks
+from aevae_fast.cli._cases import DATA, LAYOUTS, Case, lay_out
+from aevae_fast.cli._verdict import error_share, wrong_indices
+from aevae_fast.cli.app import run
+
+CPU = torch.device("cpu")
+CASE = Case("normal", 69, 5, 20, torch.float32)
+
+
+def test_everything_is_right_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", "--quick", "--device", "cpu"]) == 0
+    shown = capsys.readouterr().out
+    assert "cases are right" in shown
+    for operation in ("nearest_code", "vector_quantize", "its backward", "codebook_statistics", "ema_update_"):
+        assert operation in shown
+
+
+@pytest.mark.parametrize("arguments", [["--impl", "triton"], ["--impl", "magic"], ["--device", "cuda"]], ids=str)
+def test_what_cannot_run_here_is_said_in_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run(["check", "--quick", *arguments]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def shift_index(indices: Tensor) -> Tensor:
+    return torch.cat([(indices[:1] + 1) % CASE.codes, indices[1:]])
+
+
+def scale_last(*results: Tensor) -> tuple[Tensor, ...]:
+    return *results[:-1], results[-1] * (1 + 1e-4)
+
+
+def one_more(counts: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+    return counts + 1, sums
+
+
+@pytest.mark.parametrize(
+    ("check", "operation", "spoil"),
+    [
+        pytest.param(_checks.check_nearest_code, "nearest_code", shift_index, id="index"),
+        pytest.param(_checks.check_vector_quantize, "vector_quantize", scale_last, id="loss"),
+        pytest.param(_checks.check_statistics, "codebook_statistics", scale_last, id="sums"),
+        pytest.param(_checks.check_statistics, "codebook_statistics", one_more, id="counts"),
+    ],
+)
+def test_a_mistake_is_seen(
+    check: Callable[..., Any], operation: str, spoil: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = getattr(functional, operation)
+
+    def wrong(*args: Any, impl: str | None = None, **options: Any) -> Any:
+        found = right(*args, impl=impl, **options)
+        if impl == "reference":
+            return found
+        return spoil(*found) if isinstance(found, tuple) else spoil(found)
+
+    assert all(result.passed for result in check(CASE, CPU, None))
+    monkeypatch.setattr(functional, operation, wrong)
+    assert not all(result.passed for result in check(CASE, CPU, None))
+
+
+def test_a_wrong_case_gives_exit_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_checks, "plan", lambda quick, device: [lambda *_: [_checks.Result("an op", CASE, 0.1, 1.5)]])
+    assert run(["check"]) == 1
+    assert "1 of 1 cases are wrong" in capsys.readouterr().out
+
+
+def test_which_indices_are_wrong() -> None:
+    codebook = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 1e-9], [5.0, 5.0]])
+    x = torch.tensor([[0.9, 0.0]]).repeat(6, 1)
+    chosen, best = torch.tensor([1, 2, 3, 0, -1, 5]), torch.full((6,), 1)
+    # The best; its double, which must lose; closer than rounding, which may win; farther; none; out of range.
+    expected = [False, True, False, True, True, True]
+    assert wrong_indices(x, codebook, chosen, best, "euclidean").tolist() == expected
+    not_finite = wrong_indices(x[:2] * torch.nan, codebook, torch.tensor([-1, 1]), torch.full((2,), -1), "euclidean")
+    assert not_finite.tolist() == [False, True]
+
+
+def test_exact_ties_go_to_the_lowest_index() -> None:
+    x, codebook = torch.zeros(2, 2), torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    wrong = wrong_indices(x, codebook, torch.tensor([0, 1]), torch.zeros(2, dtype=torch.long), "euclidean")
+    assert wrong.tolist() == [False, True]
+
+
+def test_error_share() -> None:
+    truth = torch.ones(3, dtype=torch.float64)
+    assert error_share((truth, truth, truth), 0.0) == 0
+    assert error_share((truth + 0.5, truth + 0.2, truth), 0.05) == pytest.approx(2)
+    assert not error_share((truth * torch.nan, truth, truth), 0.1) <= 1
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_hold_the_same_rows(layout: str) -> None:
+    rows = torch.randn(24, 5)
+    x, dim = lay_out(rows, layout)
+    assert torch.equal(_checks.rows_of(x, dim), rows)
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_data_keeps_its_promise(data: str) -> None:
+    x, codebook, _ = Case(data, 40, 6, 16, torch.float32).draw(CPU)
+    assert x.shape == (40, 6)
+    assert codebook.shape == (16, 6)
+    rows = reference.nearest_code(x, codebook)
+    if data == "duplicates":
+        assert rows.max() < 8
+    assert (rows == -1).any() == (data == "not finite")

@@ -1,0 +1,56 @@
+"""codebook_statistics against float64, and bit for bit against itself."""
+
+import pytest
+import torch
+
+from aevae_fast.kernels.codebook_statistics import CHUNK, SPAN, codebook_statistics
+
+from .cases import DTYPES, view
+
+
+def check(x, indices, size):
+    counts, sums = codebook_statistics(x, indices, size)
+    keep = indices >= 0
+    rows, codes = x[keep].double(), indices[keep]
+    assert counts.dtype == sums.dtype == torch.float32
+    assert torch.equal(counts.long(), torch.bincount(codes, minlength=size))
+    truth = torch.zeros(size, x.shape[-1], dtype=torch.float64, device=x.device).index_add_(0, codes, rows)
+    size_of = torch.zeros_like(truth).index_add_(0, codes, rows.abs())
+    # CHUNK in a product, then a chain over blocks of partials: fewer than CHUNK + 64 roundings at these sizes.
+    assert ((sums.double() - truth).abs() <= (CHUNK + 64) * 2.0**-24 * size_of).all()
+    again = codebook_statistics(x, indices, size)
+    assert torch.equal(again[0], counts)
+    assert torch.equal(again[1], sums)
+
+
+@pytest.mark.parametrize("layout", ["rows", "channels", "slice"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("batch", "length", "dimension", "size"), [(1, 5, 1, 1), (2, 77, 17, 33), (3, 100, 64, 5)])
+def test_uniform_usage(batch, length, dimension, size, dtype, layout, device):
+    torch.manual_seed(0)
+    x = view(torch.randn(batch, length, dimension).to(DTYPES[dtype]).to(device), layout)
+    check(x, torch.randint(-1, size, (batch, length)).to(device), size)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0], ids=["half on one code", "all on one code"])
+@pytest.mark.parametrize("chunks", [2, SPAN + 1, 3 * SPAN + 7], ids=["within a span", "past a span", "whole spans"])
+def test_skewed_usage(chunks, share, device):
+    torch.manual_seed(1)
+    total = chunks * CHUNK - 3
+    indices = torch.where(torch.rand(1, total) < share, 2, torch.randint(0, 9, (1, total)))
+    check(torch.randn(1, total, 4).to(device), indices.to(device), 9)
+
+
+def test_unused_rows_may_hold_anything(device):
+    torch.manual_seed(2)
+    x, indices = torch.randn(1, 50, 4).to(device), torch.randint(0, 9, (1, 50)).to(device)
+    x[0, 7], indices[0, 7] = float("nan"), -1
+    check(x, indices, 9)
+
+
+def test_no_rows(device):
+    for indices in (torch.empty(0, 3), torch.full((1, 40), -1)):
+        indices = indices.long().to(device)
+        counts, sums = codebook_statistics(torch.randn(*indices.shape, 4, device=device), indices, 6)
+        assert (counts == 0).all()
+        assert (sums == 0).all()

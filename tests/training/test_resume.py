@@ -1,0 +1,140 @@
+"""Exact resume: a run that was stopped ends with the same bits as one that was not."""
+
+import signal
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from aevae_fast.training import fit
+from aevae_fast.training.fit import checkpoint_file
+from aevae_fast.training.module import TrainingModule
+
+OPTIONS = {"batch_size": 32, "device": "cpu", "seed": 3}  # 1617 images: 50 steps an epoch
+
+
+class NoisyModel(torch.nn.Module):
+    """A model whose training draws random numbers, in the step and from the global generator."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.model, name)
+
+    def forward(self, x):
+        return self.model((x + 0.05 * torch.randn_like(x)).clamp(0, 1))
+
+
+def state_of(file):
+    state = torch.load(file, weights_only=True)
+    return {key: state[key] for key in ("state_dict", "optimizer_states", "callbacks", "global_step")}
+
+
+def assert_same(a, b, path="state"):
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            if key != "seconds":
+                assert_same(a[key], b[key], f"{path}.{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), path
+        for number, (left, right) in enumerate(zip(a, b, strict=True)):
+            assert_same(left, right, f"{path}[{number}]")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), path
+    else:
+        assert a == b, path
+
+
+def straight(new_model, images, folder, steps):
+    model = NoisyModel(new_model())
+    fit(model, images, folder, steps=steps, **OPTIONS)
+    return model
+
+
+class StopAt(Callback):
+    """Sends this process a signal at the start of a step, as a user or a scheduler would."""
+
+    def __init__(self, step, number):
+        self.step, self.number = step, number
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step - 1:
+            signal.raise_signal(self.number)
+
+
+def interrupted(new_model, images, folder, steps, stop_at, monkeypatch, number=signal.SIGINT):
+    monkeypatch.setattr(TrainingModule, "configure_callbacks", lambda self: [StopAt(stop_at, number)])
+    result = fit(NoisyModel(new_model()), images, folder, steps=steps, **OPTIONS)
+    monkeypatch.undo()
+    return result
+
+
+@pytest.mark.parametrize(
+    ("steps", "stop_at"),
+    [
+        pytest.param(24, 1, id="after-the-first-step"),
+        pytest.param(24, 13, id="between-two-saves"),
+        pytest.param(60, 50, id="at-the-end-of-an-epoch"),
+        pytest.param(60, 53, id="in-the-second-epoch"),
+    ],
+)
+def test_stopped_and_resumed_equals_straight(new_model, images, tmp_path, monkeypatch, steps, stop_at):
+    whole = straight(new_model, images, tmp_path / "whole", steps)
+    stopped = interrupted(new_model, images, tmp_path / "parts", steps, stop_at, monkeypatch)
+    assert (stopped.step, stopped.interrupted_by) == (stop_at, signal.SIGINT)
+    again = NoisyModel(new_model())
+    result = fit(again, images, tmp_path / "parts", steps=steps, resume=True, **OPTIONS)
+    assert (result.step, result.interrupted_by) == (steps, None)
+    assert_same(again.state_dict(), whole.state_dict())
+    assert_same(state_of(checkpoint_file(tmp_path / "parts")), state_of(checkpoint_file(tmp_path / "whole")))
+
+
+def test_a_finished_run_can_be_made_longer(new_model, images, tmp_path):
+    whole = straight(new_model, images, tmp_path / "whole", 40)
+    straight(new_model, images, tmp_path / "parts", 20)
+    longer = NoisyModel(new_model())
+    result = fit(longer, images, tmp_path / "parts", steps=40, resume=True, **OPTIONS)
+    assert result.step == 40
+    assert_same(longer.state_dict(), whole.state_dict())
+
+
+def test_history_survives(new_model, images, tmp_path, monkeypatch):
+    whole = fit(NoisyModel(new_model()), images, tmp_path / "whole", steps=40, **OPTIONS).history
+    before = interrupted(new_model, images, tmp_path / "parts", 40, 22, monkeypatch).history
+    resumed = fit(NoisyModel(new_model()), images, tmp_path / "parts", steps=40, resume=True, **OPTIONS).history
+    assert whole.train["step"] == [10.0, 20.0, 30.0, 40.0]
+    assert_same(resumed.state_dict(), whole.state_dict())
+    assert resumed.seconds > before.seconds > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_gives_the_handlers_back(new_model, images, tmp_path, monkeypatch, number):
+    before = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
+    result = interrupted(new_model, images, tmp_path, 24, 7, monkeypatch, number)
+    assert (result.step, result.interrupted_by) == (7, number)
+    assert torch.load(checkpoint_file(tmp_path), weights_only=True)["global_step"] == 7
+    assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_crash_while_saving_leaves_the_last_state(new_model, images, tmp_path, monkeypatch):
+    fit(new_model(), images, tmp_path, steps=10, **OPTIONS)
+    before = checkpoint_file(tmp_path).read_bytes()
+
+    def crash(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("os.replace", crash)
+    with pytest.raises(OSError, match="no space left"):
+        fit(new_model(), images, tmp_path, steps=20, resume=True, **OPTIONS)
+    assert checkpoint_file(tmp_path).read_bytes() == before
+
+
+def test_resume_needs_a_state(new_model, images, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"resume: .*last.ckpt"):
+        fit(new_model(), images, tmp_path, steps=2, resume=True, **OPTIONS)
