@@ -26,8 +26,8 @@ class VectorQuantize(nn.Module):
         eps: Laplace smoothing of the EMA counts.
         kmeans_init: take the first codes from the first training batch, by k-means++ and `kmeans_iters` iterations.
         use_cosine_sim: normalise vectors and codes; the nearest code is the one at the smallest angle.
-        threshold_ema_dead_code: a code whose EMA count is below this is replaced by a vector of the batch. None: 3% of
-            uniform usage. 0: never.
+        threshold_ema_dead_code: a code whose EMA count is below this is replaced by a vector of the batch. None: a
+            third of uniform usage. 0: never.
         channel_last: x is `[..., dim]`; False: `[B, dim, ...]`, read and written in place.
         accept_image_fmap: x is `[B, dim, H, W]`; the same as channel_last=False.
         commitment_weight: weight of mean (x - sg[e])².
@@ -168,8 +168,9 @@ class VectorQuantize(nn.Module):
 
     @property
     def usage(self) -> Tensor:
-        """Share of the codes that are alive: whose running usage is at least 3% of uniform; 0-d float32 in [0, 1]."""
-        return self._codebook.alive().float().mean()
+        """Share of the codes whose running usage is at least 3% of uniform; 0-d float32 in [0, 1]."""
+        count = self._codebook.cluster_size[0]
+        return (count >= 0.03 * count.mean()).float().mean()
 
     def _check(self, x: Tensor) -> None:
         axis = -1 if self.channel_last else 1

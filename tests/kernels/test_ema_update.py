@@ -37,7 +37,9 @@ def test_update(size, dimension, normalize, device):
     assert ((s["embed_avg"].double() - m).abs() <= 4 * 2.0**-24 * terms).all()
     # Divisor: a sum over K or D and a handful of operations beside the error of m.
     relative = (max(size, dimension) + 16) * 2.0**-24
-    assert ((s["codebook"].double() - expected).abs() <= factor * 4 * 2.0**-24 * terms + 4 * relative * expected.abs()).all()
+    assert (
+        (s["codebook"].double() - expected).abs() <= factor * 4 * 2.0**-24 * terms + 4 * relative * expected.abs()
+    ).all()
     assert torch.equal(s["counts"].double(), before["counts"])
 
 

@@ -12,9 +12,9 @@ SHAPES = [  # each is there for a path: name, B, S, D, K
     pytest.param(1, 130, 3, 2, id="D below a sector, two blocks of rows"),
     pytest.param(2, 33, 8, 100, id="D of one sector, batch boundary inside a block"),
     pytest.param(1, 40, 17, 33, id="D one past a tensor-core step, K tail"),
-    pytest.param(1, 150, 64, 1024, id="several tiles"),
+    pytest.param(1, 50, 64, 1024, id="several tiles"),
     pytest.param(1, 20, 100, 100, id="D padded to a power of two"),
-    pytest.param(3, 7, 256, 300, id="largest D kept on the chip"),
+    pytest.param(3, 7, 256, 300, id="D in whole blocks"),
     pytest.param(1, 9, 768, 100, id="D in blocks"),
     pytest.param(1, 3, 1000, 33, id="D in blocks with a tail"),
 ]

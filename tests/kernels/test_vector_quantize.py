@@ -13,8 +13,7 @@ ULP = {"fp32": 2.0**-23, "bf16": 2.0**-7, "fp16": 2.0**-10}
 SHAPES = [(1, 40, 3, 2), (2, 70, 17, 33), (1, 33, 64, 300), (1, 9, 300, 20)]
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("layout", ["rows", "channels", "slice"])
+@pytest.mark.parametrize(("layout", "masked"), [("rows", False), ("channels", True), ("slice", True)])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("batch", "length", "dimension", "size"), SHAPES)
 def test_forward(batch, length, dimension, size, dtype, layout, masked, device):
@@ -42,7 +41,9 @@ def test_error_is_to_the_raw_code(metric, device):
     x, codebook = torch.randn(1, 50, 12).to(device), 3 * torch.randn(40, 12).to(device)
     quantized, indices, error = vector_quantize(x, codebook, None, metric)
     assert torch.equal(quantized, codebook[indices])
-    torch.testing.assert_close(error.double(), (x.double() - codebook[indices].double()).square().sum(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        error.double(), (x.double() - codebook[indices].double()).square().sum(), rtol=1e-5, atol=0
+    )
 
 
 def test_rows_that_are_not_finite(device):
@@ -70,7 +71,7 @@ def test_masked_rows_may_hold_anything(device):
 
 def test_repeats_bit_for_bit(device):
     torch.manual_seed(4)
-    x, codebook = torch.randn(4, 300, 8).to(device), torch.randn(40, 8).to(device)
+    x, codebook = torch.randn(2, 150, 8).to(device), torch.randn(40, 8).to(device)
     first, again = (vector_quantize(x, codebook, None, "euclidean") for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 

@@ -1,0 +1,138 @@
+"""Vector quantization in one pass over x, and its gradient in another.
+
+    indices[n] = argmin_k dist(x[n], codebook[k])      quantized[n] = codebook[indices[n]]
+    squared_error = Σ_n Σ_d (x - codebook[indices])²    over unmasked rows
+    grad_x = grad + scale·(x - codebook[indices])       straight-through value plus commitment
+
+Neither the [N, K] distances nor an fp32 or permuted copy of x is built. x in fp16, bf16 or fp32, read and written
+through its strides; codebook, errors and sums in fp32, one partial sum a program, so that two runs agree bit for bit.
+A masked row gets index -1, zeros and no error; a row with a non-finite entry index -1, NaNs and a NaN error.
+The search is search.py. Reference: aevae_fast/reference.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from .configuration import EXTRA, GROUP_STEPS, architecture, search_config
+from .prepared_codebook import prepare_codebook, shifts_rows
+from .search import row_pointers, search_block
+
+
+@triton.jit(do_not_specialize=["tiles", "K"])
+def _vector_quantize_kernel(
+    x_ptr, codebook_ptr, mask_ptr, high_ptr, low_ptr, extra_ptr, bounds_ptr, codes_ptr, shift_ptr,
+    quantized_ptr, indices_ptr, error_ptr,
+    N, S, K, D, tiles, stride_xb, stride_xs, stride_xd, stride_qb, stride_qs, stride_qd, kappa,
+    HAS_MASK: tl.constexpr, METRIC: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr,
+    PADDED_D: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
+    GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
+):  # fmt: skip
+    # x, quantized :: [B, S, D] fp16|bf16|fp32   codebook, codes :: [K, D] fp32   mask :: [B, S] int8
+    # indices :: [B, S] int64   error :: [programs] fp32
+    n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
+    live = n < N
+    kept = live
+    if HAS_MASK:
+        kept = live & (tl.load(mask_ptr + n, mask=live, other=0) != 0)
+    rows = row_pointers(x_ptr, n, S, stride_xb, stride_xs)
+    index = search_block(
+        rows, kept, high_ptr, low_ptr, extra_ptr, bounds_ptr, codes_ptr, shift_ptr, K, D, tiles, stride_xd, kappa,
+        METRIC, ONE_PART, SHIFT_ROWS, PADDED_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
+    )  # fmt: skip
+    tl.store(indices_ptr + n, index.to(tl.int64), mask=live)
+
+    found = index >= 0
+    absent = tl.where(kept, float("nan"), 0.0)
+    codes = codebook_ptr + index.to(tl.int64) * D
+    targets = row_pointers(quantized_ptr, n, S, stride_qb, stride_qs)
+    error = tl.where(kept & (index < 0), float("nan"), 0.0)
+    STEP: tl.constexpr = min(BLOCK_D, 32)
+    for start in range(0, PADDED_D, STEP):
+        d = start + tl.arange(0, STEP)
+        inside = found[:, None] & (d < D)[None, :]
+        x = tl.load(rows[:, None] + d.to(tl.int64)[None, :] * stride_xd, mask=inside, other=0.0).to(tl.float32)
+        code = tl.load(codes[:, None] + d[None, :], mask=inside, other=0.0)
+        difference = x - code
+        error += tl.sum(difference * difference, 1)
+        tl.store(
+            targets[:, None] + d.to(tl.int64)[None, :] * stride_qd,
+            tl.where(found[:, None], code, absent[:, None]).to(quantized_ptr.dtype.element_ty),
+            mask=live[:, None] & (d < D)[None, :],
+        )
+    tl.store(error_ptr + tl.program_id(0), tl.sum(error, 0))
+
+
+@triton.jit
+def _vector_quantize_bwd_kernel(
+    grad_ptr, x_ptr, codebook_ptr, indices_ptr, scale_ptr, grad_x_ptr,
+    N, S, D, stride_gb, stride_gs, stride_gd, stride_xb, stride_xs, stride_xd, stride_ob, stride_os, stride_od,
+    BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    # grad, x, grad_x :: [B, S, D] fp16|bf16|fp32   codebook :: [K, D] fp32   indices :: [B, S] int64   scale :: [] fp32
+    n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
+    d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    live = n < N
+    index = tl.load(indices_ptr + n, mask=live, other=-1)
+    found = index >= 0
+    inside = found[:, None] & (d < D)[None, :]
+    column = d.to(tl.int64)[None, :]
+    grads = row_pointers(grad_ptr, n, S, stride_gb, stride_gs)
+    rows = row_pointers(x_ptr, n, S, stride_xb, stride_xs)
+    targets = row_pointers(grad_x_ptr, n, S, stride_ob, stride_os)
+    grad = tl.load(grads[:, None] + column * stride_gd, mask=inside, other=0.0).to(tl.float32)
+    x = tl.load(rows[:, None] + column * stride_xd, mask=inside, other=0.0).to(tl.float32)
+    code = tl.load(codebook_ptr + index[:, None] * D + d[None, :], mask=inside, other=0.0)
+    grad_x = grad + tl.load(scale_ptr) * (x - code)
+    grad_x = tl.where(found[:, None], grad_x, 0.0)
+    tl.store(
+        targets[:, None] + column * stride_od,
+        grad_x.to(grad_x_ptr.dtype.element_ty),
+        mask=live[:, None] & (d < D)[None, :],
+    )
+
+
+def vector_quantize(
+    x: torch.Tensor, codebook: torch.Tensor, mask: torch.Tensor | None, metric: str = "euclidean"
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(quantized like x, indices [B, S] int64, squared_error 0-d float32) of x [B, S, D]; mask [B, S], True keeps."""
+    batch, length, dimension = x.shape
+    quantized = torch.empty_like(x)
+    indices = torch.empty((batch, length), dtype=torch.int64, device=x.device)
+    if indices.numel() == 0:
+        return quantized, indices, codebook.new_zeros(())
+    config = search_config(dimension, x.dtype, architecture(x.device), fused=True)
+    prepared = prepare_codebook(codebook, x.dtype, metric, config)
+    programs = triton.cdiv(indices.numel(), config.block_n)
+    error = codebook.new_empty(programs)
+    _vector_quantize_kernel[(programs,)](
+        x, codebook, indices if mask is None else mask.contiguous().view(torch.int8),
+        prepared.high, prepared.low, prepared.extra, prepared.bounds, prepared.codes, prepared.shift,
+        quantized, indices, error,
+        indices.numel(), length, codebook.shape[0], dimension, prepared.high.shape[0] // config.block_k,
+        *x.stride(), *quantized.stride(), prepared.kappa,
+        HAS_MASK=mask is not None, METRIC=metric, ONE_PART=x.dtype == torch.bfloat16,
+        SHIFT_ROWS=shifts_rows(x.dtype, metric), PADDED_D=config.padded_d, BLOCK_N=config.block_n,
+        BLOCK_K=config.block_k, BLOCK_D=config.block_d, GROUP_STEPS=GROUP_STEPS, EXTRA=EXTRA,
+        num_warps=config.num_warps, num_stages=config.num_stages,
+    )  # fmt: skip
+    return quantized, indices, error.sum()
+
+
+def vector_quantize_backward(
+    grad: torch.Tensor, x: torch.Tensor, codebook: torch.Tensor, indices: torch.Tensor, scale: torch.Tensor
+) -> torch.Tensor:
+    """grad + scale·(x - codebook[indices]), like x; 0 where the index is -1. scale: 0-d float32 on the device."""
+    batch, length, dimension = x.shape
+    grad_x = torch.empty_like(x)
+    if grad_x.numel() == 0:
+        return grad_x
+    block_n, block_d = 32, min(128, max(16, triton.next_power_of_2(dimension)))
+    _vector_quantize_bwd_kernel[(triton.cdiv(batch * length, block_n), triton.cdiv(dimension, block_d))](
+        grad, x, codebook, indices.contiguous(), scale, grad_x,
+        batch * length, length, dimension, *grad.stride(), *x.stride(), *grad_x.stride(),
+        BLOCK_N=block_n, BLOCK_D=block_d, num_warps=4,
+    )  # fmt: skip
+    return grad_x
