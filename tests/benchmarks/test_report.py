@@ -32,15 +32,23 @@ def test_readme_shows_what_the_records_hold() -> None:
 
 def test_a_record_becomes_tables(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
-    path = write_record(tmp_path / "results" / f"{slug(cpu)}.json", environment(cpu), [ENTRY, MEMORY])
+    path = write_record(tmp_path / "results" / f"{slug(cpu)}.json", environment(cpu, 3.0), [ENTRY, MEMORY])
     (path.parent / "other.json").write_text(json.dumps({"unrelated": 1}), encoding="utf-8")
     assert path.name.startswith("cpu-")
     (record,) = read_records(path.parent)
     assert {"device", "type", "commit", "dirty", "versions", "clocks", "load", "cases"} == record.keys()
     assert record["versions"]["torch"] == torch.__version__
     text = report.render([record])
+    assert "Other work was running (load 3.0)" in text
     assert "| 300, 8, 50 | fp32 | **0.125** | 123 (0.00×) |" in text
     assert "| nearest code | 300, 8, 50 | 36 |" in text
+
+
+def test_a_known_floor_gets_its_column() -> None:
+    record = {"device": "a GPU", "versions": {}, "commit": "0123456789abcdef", "dirty": False, "load": 0.1}
+    text = report.render([record | {"cases": [ENTRY | {"floor": 0.05, "ours_over_floor": 2.5}]}])
+    assert "commit 0123456789ab." in text
+    assert "| 300, 8, 50 | fp32 | 0.0500 (2.50×) |" in text
 
 
 def test_only_what_lies_between_the_markers_changes(tmp_path: Path) -> None:

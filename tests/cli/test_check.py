@@ -72,9 +72,7 @@ def test_a_mistake_is_seen(
     assert not all(result.passed for result in check(CASE, CPU, None))
 
 
-def test_a_wrong_case_gives_exit_status_1(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_case_gives_exit_status_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(_checks, "plan", lambda quick, device: [lambda *_: [_checks.Result("an op", CASE, 0.1, 1.5)]])
     assert run(["check"]) == 1
     assert "1 of 1 cases are wrong" in capsys.readouterr().out

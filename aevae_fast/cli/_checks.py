@@ -1,0 +1,166 @@
+"""Each operation held against the float64 reference on one case: index differences, errors, time.
+
+An error counts in units of what is allowed: the reference's own error in the same dtype plus the rounding of the
+result. An index that differs counts as wrong only beyond float32's own rounding, see `wrong_indices`.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from aevae_fast import functional, reference
+from aevae_fast.functional import Impl
+
+from ._cases import Case, layer_cases, search_cases
+from ._verdict import UNIT, error_share, wrong_indices
+
+
+class Result(NamedTuple):
+    """What came of one case: the largest error in units of what is allowed, the indices that differ from float64's and
+    those of them that are wrong; None where an operation has no such thing."""
+
+    operation: str
+    case: Case
+    seconds: float
+    error: float | None = None
+    differing: int | None = None
+    wrong: int | None = None
+
+    @property
+    def passed(self) -> bool:
+        return not self.wrong and (self.error is None or self.error <= 1)  # a NaN fails
+
+
+def rows_of(x: Tensor, dim: int) -> Tensor:
+    return x.movedim(dim, -1).reshape(-1, x.shape[dim])
+
+
+def _timed(call: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return result, time.perf_counter() - start
+
+
+def check_nearest_code(case: Case, device: torch.device, impl: Impl | None) -> Iterator[Result]:
+    x, codebook, dim = case.draw(device)
+    options: dict[str, Any] = {"metric": case.metric, "dim": dim, "impl": impl}
+    indices, seconds = _timed(lambda: functional.nearest_code(x, codebook, **options), device)
+    yield Result("nearest_code", case, seconds, None, *_compare_indices(case, x, codebook, dim, indices))
+
+
+def _compare_indices(case: Case, x: Tensor, codebook: Tensor, dim: int, indices: Tensor) -> tuple[int, int]:
+    """How many indices differ from the float64 argmin, and how many are wrong."""
+    rows, indices = rows_of(x, dim), indices.flatten()
+    best = reference.nearest_code(rows.double(), codebook.double(), case.metric)
+    return int((indices != best).sum()), int(wrong_indices(rows, codebook, indices, best, case.metric).sum())
+
+
+class _Step(NamedTuple):
+    """Inputs, outputs and gradients of one `vector_quantize`."""
+
+    x: Tensor
+    codebook: Tensor
+    quantized: Tensor
+    indices: Tensor
+    loss: Tensor
+    gradients: tuple[Tensor, ...] = ()
+
+
+def _forward(x: Tensor, codebook: Tensor, options: dict[str, Any]) -> _Step:
+    x, codebook = x.detach().requires_grad_(), codebook.detach().requires_grad_()
+    return _Step(x, codebook, *functional.vector_quantize(x, codebook, **options))
+
+
+def _backward(step: _Step, upstream: Tensor) -> _Step:
+    weights = (upstream.to(step.quantized), torch.ones_like(step.loss))
+    return step._replace(
+        gradients=torch.autograd.grad((step.quantized, step.loss), (step.x, step.codebook), weights),
+        quantized=step.quantized.detach(),
+        loss=step.loss.detach(),
+    )
+
+
+def check_vector_quantize(case: Case, device: torch.device, impl: Impl | None) -> Iterator[Result]:
+    """Forward and backward; elements are compared in rows where the indices agree."""
+    x, codebook, dim = case.draw(device)
+    upstream = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x)
+    options: dict[str, Any] = {"metric": case.metric, "dim": dim}
+    plain = options | {"impl": "reference"}
+    ours, forward_seconds = _timed(lambda: _forward(x, codebook, options | {"impl": impl}), device)
+    ours, backward_seconds = _timed(lambda: _backward(ours, upstream), device)
+    same = _backward(_forward(x, codebook, plain), upstream)
+    truth = _backward(_forward(x.double(), codebook.double(), plain), upstream)
+    steps = (ours, same, truth)
+
+    agree = ((ours.indices == truth.indices) & (same.indices == truth.indices)).flatten()
+    eps = torch.finfo(case.dtype).eps
+    quantized = [rows_of(step.quantized, dim)[agree] for step in steps]
+    grad_x = [rows_of(step.gradients[0], dim)[agree] for step in steps]
+    grad_codebook = [step.gradients[1] for step in steps]
+    forward_error = max(
+        error_share(quantized, eps * codebook.abs().max()),
+        error_share([step.loss for step in steps], 8 * UNIT * truth.loss),
+    )
+    backward_error = error_share(grad_x, eps * truth.gradients[0].abs().max())
+    if agree.all():  # one row more or less moves a code's gradient by far more than rounding
+        size = rows_of(x, dim).double().abs()
+        counts, sums = reference.codebook_statistics(size, truth.indices.flatten(), case.codes)
+        terms = (counts[:, None] * codebook.abs() + sums) * (2 / x.numel())  # Σ|c| + Σ|x|, which cancel
+        backward_error = max(backward_error, error_share(grad_codebook, 8 * UNIT * terms.max()))
+    indices = _compare_indices(case, x, codebook, dim, ours.indices)
+    yield Result("vector_quantize", case, forward_seconds, forward_error, *indices)
+    yield Result("  its backward", case, backward_seconds, backward_error)
+
+
+def check_statistics(case: Case, device: torch.device, impl: Impl | None) -> Iterator[Result]:
+    """Counts must be exact; -1 among the indices is skipped."""
+    x, _, dim = case.draw(device)
+    shape = x.movedim(dim, -1).shape[:-1]
+    indices = torch.randint(-1, case.codes, shape, generator=torch.Generator().manual_seed(1)).to(device)
+    take = partial(functional.codebook_statistics, x, indices, case.codes, dim=dim, impl=impl)
+    (counts, sums), seconds = _timed(take, device)
+    rows, flat = rows_of(x, dim), indices.flatten()
+    same = reference.codebook_statistics(rows, flat, case.codes)
+    truth = reference.codebook_statistics(rows.double(), flat, case.codes)
+    size = reference.codebook_statistics(rows.double().abs(), flat, case.codes)[1].max()
+    exact = torch.equal(counts.double(), truth[0])
+    error = error_share((sums, same[1], truth[1]), 8 * UNIT * size) if exact else math.inf
+    yield Result("codebook_statistics", case, seconds, error)
+
+
+def check_ema_update(case: Case, device: torch.device, impl: Impl | None) -> Iterator[Result]:
+    """Three steps from a fresh state, a third of the codes unused. Its state is float32 whatever x is."""
+    _, codebook, _ = case.draw(device)
+    generator = torch.Generator().manual_seed(1)
+    for metric in ("euclidean", "cosine"):
+        ours = (codebook.clone(), torch.ones(case.codes, device=device), codebook.clone())
+        same = (codebook, ours[1].clone(), codebook)
+        truth = (codebook.double(), ours[1].double(), codebook.double())
+        seconds = 0.0
+        for _ in range(3):
+            counts = torch.randint(0, 50, (case.codes,), generator=generator).float().to(device)
+            counts[::3] = 0
+            sums = torch.randn(case.codes, case.dim, generator=generator).to(device) * counts[:, None]
+            update = partial(functional.ema_update_, *ours, counts, sums, metric=metric, impl=impl)
+            seconds += _timed(update, device)[1]
+            same = reference.ema_update(*same, counts, sums, metric=metric)
+            truth = reference.ema_update(*truth, counts.double(), sums.double(), metric=metric)
+        errors = (error_share(found, 4 * UNIT * found[2].abs().max()) for found in zip(ours, same, truth, strict=True))
+        yield Result("ema_update_", case._replace(metric=metric), seconds, max(errors))
+
+
+def plan(quick: bool, device: torch.device) -> list[Callable[[torch.device, Impl | None], Iterator[Result]]]:
+    """Every check on every case, ready to run. A GPU gets more rows: its float64 reference is faster."""
+    elements = (1 << 20 if quick else 1 << 25) * (16 if device.type == "cuda" else 1)
+    layers = list(layer_cases(quick, elements // 4))
+    checks = [partial(check_nearest_code, case) for case in search_cases(quick, elements)]
+    checks += [partial(check, case) for check in (check_vector_quantize, check_statistics) for case in layers]
+    updates = [case for case in layers if case.dtype == torch.float32 and case.layout == "rows"]
+    return [*checks, *(partial(check_ema_update, case) for case in updates)]

@@ -1,0 +1,31 @@
+"""Real images to train on: bundled sets, photographs, folders, and batches of them."""
+
+from .batches import TrainingBatches, collate_images, evaluation_batches
+from .bundled import digits, mnist
+from .image_folder import ImageFiles, folder
+from .images import Chosen, ImageDataset, ImageSplits, ImageTensor, image_of, spread
+from .photo_patches import PhotoPatches, photos
+from .sources import SOURCES, load_images
+from .splits import random_split, stratified_split
+
+__all__ = [
+    "SOURCES",
+    "Chosen",
+    "ImageDataset",
+    "ImageFiles",
+    "ImageSplits",
+    "ImageTensor",
+    "PhotoPatches",
+    "TrainingBatches",
+    "collate_images",
+    "digits",
+    "evaluation_batches",
+    "folder",
+    "image_of",
+    "load_images",
+    "mnist",
+    "photos",
+    "random_split",
+    "spread",
+    "stratified_split",
+]

@@ -1,0 +1,50 @@
+"""Checks of constructor arguments and inputs; each error names the argument, what was expected and what came."""
+
+import torch
+from torch import Tensor
+
+
+def check_positive(**values: float) -> None:
+    """Raise ValueError naming the first argument that is not a positive number."""
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name}: expected a positive number, got {value!r}")
+
+
+def check_not_negative(**values: float) -> None:
+    """Raise ValueError naming the first argument that is negative or not a number."""
+    for name, value in values.items():
+        if not value >= 0:
+            raise ValueError(f"{name}: expected 0 or more, got {value!r}")
+
+
+def check_stages(downsampling_factor: int) -> int:
+    """Number of halvings in `downsampling_factor`; ValueError unless it is a power of two."""
+    if downsampling_factor < 1 or downsampling_factor & (downsampling_factor - 1):
+        raise ValueError(f"downsampling_factor: expected a power of two (1, 2, 4, ...), got {downsampling_factor!r}")
+    return downsampling_factor.bit_length() - 1
+
+
+def check_image_size(image_size: int | tuple[int, int] | list[int], factor: int) -> tuple[int, int]:
+    """`image_size` as (height, width); ValueError unless both are positive multiples of `factor`."""
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2 or any(side < 1 for side in sides):
+        raise ValueError(f"image_size: expected a positive number or (height, width), got {image_size!r}")
+    if sides[0] % factor or sides[1] % factor:
+        raise ValueError(
+            f"image_size: expected sides divisible by downsampling_factor={factor}, got {sides[0]}x{sides[1]}"
+        )
+    return sides[0], sides[1]
+
+
+def check_indices(indices: Tensor, codebook_size: int) -> None:
+    """Raise TypeError or ValueError unless `indices` is an integer `[B, h, w]` with values in `[0, K)`."""
+    if indices.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8):
+        raise TypeError(f"indices: expected an integer tensor, got {indices.dtype}")
+    if indices.ndim != 3:
+        raise ValueError(f"indices: expected shape [B, h, w], got {list(indices.shape)}")
+    if indices.numel() and not (indices.min() >= 0 and indices.max() < codebook_size):
+        raise ValueError(
+            f"indices: expected values in [0, {codebook_size}) (codebook_size), "
+            f"got [{int(indices.min())}, {int(indices.max())}]"
+        )

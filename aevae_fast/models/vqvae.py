@@ -1,0 +1,205 @@
+"""VQ-VAE: an image autoencoder whose bottleneck is a grid of codebook indices (van den Oord et al., 2017)."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aevae_fast.quantizers import VectorQuantize
+
+from .checks import check_image_size, check_indices, check_not_negative, check_positive, check_stages
+from .convolutional import ConvolutionalDecoder, ConvolutionalEncoder
+from .modes import evaluation_mode
+
+
+class VQVAEOutput(NamedTuple):
+    """What `VQVAE.forward` returns.
+
+    Attributes:
+        reconstruction: `[B, C, H, W]`.
+        indices: chosen codes, int64 `[B, h, w]`.
+        loss: scalar to minimise, `reconstruction_loss + quantizer_loss`.
+        reconstruction_loss: scalar, mean squared error divided by `data_variance`.
+        quantizer_loss: scalar, what the quantizer adds (commitment), weights included.
+    """
+
+    reconstruction: Tensor
+    indices: Tensor
+    loss: Tensor
+    reconstruction_loss: Tensor
+    quantizer_loss: Tensor
+
+
+class VQVAE(nn.Module):
+    """Convolutional VQ-VAE for images.
+
+    The objective is `mse / data_variance + commitment_weight * mean((z - code)²)`; the codebook follows the encoder by
+    exponential moving averages.
+
+    Args:
+        in_channels: channels C of the image (1 grey, 3 colour).
+        image_size: height and width, or one number for both. The network also takes other sizes that the
+            downsampling factor divides.
+        channels: width of encoder and decoder.
+        downsampling_factor: image side over code-grid side; a power of two.
+        residual_blocks: residual blocks in the encoder and as many in the decoder.
+        codebook_size: number of codes K.
+        codebook_dim: width D of a code, and of the encoder's output.
+        commitment_weight: weight of the commitment term (β in the paper, 0.25 there).
+        decay: decay of the moving averages that move the codebook.
+        data_variance: variance of the images' values; puts the reconstruction term on the scale of 1.
+        quantizer_options: further arguments of `aevae_fast.quantizers.VectorQuantize`.
+        encoder: own module, `[B, C, H, W]` to `[B, codebook_dim, h, w]`.
+        decoder: own module, the way back.
+        quantizer: own module. `quantizer(z)` maps `z [B, D, h, w]` to `(quantized [B, D, h, w], indices [B, h, w],
+            loss)`; `quantizer.get_codes_from_indices(indices)` gives `[B, D, h, w]`; `quantizer.codebook_size` is K,
+            `quantizer.codebook` is `[K, D]`.
+
+    Raises:
+        ValueError: an argument is out of range, or `image_size` is not divisible by `downsampling_factor`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        image_size: int | tuple[int, int] = 28,
+        *,
+        channels: int = 64,
+        downsampling_factor: int = 4,
+        residual_blocks: int = 2,
+        codebook_size: int = 512,
+        codebook_dim: int = 64,
+        commitment_weight: float = 0.25,
+        decay: float = 0.99,
+        data_variance: float = 1.0,
+        quantizer_options: Mapping[str, Any] | None = None,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+        quantizer: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        check_positive(
+            in_channels=in_channels,
+            channels=channels,
+            codebook_size=codebook_size,
+            codebook_dim=codebook_dim,
+            data_variance=data_variance,
+        )
+        check_not_negative(residual_blocks=residual_blocks, commitment_weight=commitment_weight)
+        stages = check_stages(downsampling_factor)
+        self.image_size = check_image_size(image_size, downsampling_factor)
+        self.in_channels = in_channels
+        self.downsampling_factor = downsampling_factor
+        self.data_variance = data_variance
+        self.config: dict[str, Any] = {
+            "in_channels": in_channels,
+            "image_size": list(self.image_size),
+            "channels": channels,
+            "downsampling_factor": downsampling_factor,
+            "residual_blocks": residual_blocks,
+            "codebook_size": codebook_size,
+            "codebook_dim": codebook_dim,
+            "commitment_weight": commitment_weight,
+            "decay": decay,
+            "data_variance": data_variance,
+            "quantizer_options": dict(quantizer_options or {}),
+        }
+        own = {"encoder": encoder, "decoder": decoder, "quantizer": quantizer}
+        self.own_parts = [name for name, part in own.items() if part is not None]
+
+        body = (in_channels, channels, codebook_dim, stages, residual_blocks)
+        self.encoder = ConvolutionalEncoder(*body) if encoder is None else encoder
+        self.decoder = ConvolutionalDecoder(*body) if decoder is None else decoder
+        if quantizer is None:
+            quantizer = VectorQuantize(
+                dim=codebook_dim,
+                codebook_size=codebook_size,
+                commitment_weight=commitment_weight,
+                decay=decay,
+                accept_image_fmap=True,
+                **self.config["quantizer_options"],
+            )
+        self.quantizer = quantizer
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of codes K."""
+        return int(self.quantizer.codebook_size)  # type: ignore[arg-type]
+
+    @property
+    def codebook(self) -> Tensor:
+        """The codes, `[K, D]`."""
+        return self.quantizer.codebook  # type: ignore[return-value]
+
+    @property
+    def code_grid(self) -> tuple[int, int]:
+        """Height and width of the index map of an image of `image_size`."""
+        height, width = self.image_size
+        return height // self.downsampling_factor, width // self.downsampling_factor
+
+    @property
+    def bits_per_image(self) -> float:
+        """Bits that store the indices of one image of `image_size` at a fixed length, `h * w * log2(K)`."""
+        height, width = self.code_grid
+        return height * width * math.log2(self.codebook_size)
+
+    def forward(self, x: Tensor) -> VQVAEOutput:
+        """Encode, quantize, decode, and weigh the result.
+
+        Args:
+            x: images `[B, C, H, W]`, floating point; H and W divisible by `downsampling_factor`.
+
+        Raises:
+            ValueError: wrong number of dimensions, channels, or an image side that does not divide.
+        """
+        z = self.encoder(self._checked(x))
+        quantized, indices, quantizer_loss = self.quantizer(z)
+        reconstruction = self.decoder(quantized)
+        reconstruction_loss = F.mse_loss(reconstruction, x) / self.data_variance
+        quantizer_loss = quantizer_loss.sum()
+        loss = reconstruction_loss + quantizer_loss
+        return VQVAEOutput(reconstruction, indices, loss, reconstruction_loss, quantizer_loss)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Indices, int64 `[B, h, w]`, of the images `x [B, C, H, W]`; the codebook stays as it is."""
+        with evaluation_mode(self):
+            return self.quantizer(self.encoder(self._checked(x)))[1]
+
+    @torch.no_grad()
+    def decode(self, indices: Tensor) -> Tensor:
+        """Images `[B, C, H, W]`, values clamped to [0, 1], from indices `[B, h, w]` as `encode` gives them.
+
+        Raises:
+            TypeError: `indices` is not an integer tensor.
+            ValueError: not three dimensions, or an index outside `[0, K)`.
+        """
+        check_indices(indices, self.codebook_size)
+        with evaluation_mode(self):
+            codes = self.quantizer.get_codes_from_indices(indices.long())  # type: ignore[operator]
+            return self.decoder(codes).clamp(0, 1)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """`decode(encode(x))`: images `[B, C, H, W]`, values clamped to [0, 1], without gradient."""
+        return self.decode(self.encode(x))
+
+    def extra_repr(self) -> str:
+        height, width = self.image_size
+        grid = "x".join(map(str, self.code_grid))
+        return f"image={self.in_channels}x{height}x{width}, codes={grid} of {self.codebook_size}"
+
+    def _checked(self, x: Tensor) -> Tensor:
+        expected = f"[B, {self.in_channels}, H, W]"
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"x: expected images {expected} (in_channels={self.in_channels}), got {list(x.shape)}")
+        if not x.is_floating_point():
+            raise TypeError(f"x: expected a floating point tensor with values in [0, 1], got {x.dtype}")
+        factor = self.downsampling_factor
+        if x.shape[2] % factor or x.shape[3] % factor:
+            raise ValueError(
+                f"x: expected H and W divisible by downsampling_factor={factor}, got {x.shape[2]}x{x.shape[3]}"
+            )
+        return x

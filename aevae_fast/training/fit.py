@@ -1,0 +1,125 @@
+"""Training a model on images with Lightning."""
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+from torch import nn
+
+from aevae_fast.data import ImageSplits, TrainingBatches
+
+from .callbacks import History, LastCheckpoint, StopOnSignal
+from .module import TrainingModule
+from .progress import progress_callback, quiet_lightning
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What `fit` returns.
+
+    Attributes:
+        step: optimizer steps made so far, those before a resume included.
+        history: values over the steps, and seconds spent.
+        interrupted_by: the signal that ended training early, or None.
+        device: the device trained on.
+    """
+
+    step: int
+    history: History
+    interrupted_by: signal.Signals | None
+    device: torch.device
+
+
+def checkpoint_file(out: str | Path) -> Path:
+    """Where a run in folder `out` keeps its state."""
+    return Path(out) / "checkpoints" / "last.ckpt"
+
+
+def fit(
+    model: nn.Module,
+    images: ImageSplits,
+    out: str | Path,
+    *,
+    steps: int,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "32-true",
+    workers: int = 0,
+    resume: bool = False,
+    console: Console | None = None,
+) -> FitResult:
+    """Train `model` up to `steps` optimizer steps; TensorBoard logs and the state of the run go to `out`.
+
+    A run that was stopped and resumed ends with the same bits as one that was not, on the same device, where images are
+    loaded in this process (`workers=0`). Ctrl-C and SIGTERM end training after the running step, with its state saved.
+
+    Args:
+        model: `model(images)` returns a named tuple with a scalar `loss`, as `VQVAE` does; trained in place.
+        images: what to train on, and what to measure on.
+        out: folder of the run.
+        steps: optimizer steps in all, those before a resume included.
+        batch_size: images a step.
+        learning_rate: Adam's learning rate.
+        seed: decides the order of the images and torch's random numbers.
+        device: auto, cpu, cuda or mps.
+        precision: 32-true, bf16-mixed or 16-mixed.
+        workers: processes that load images.
+        resume: go on from the state in `out`.
+        console: where progress is shown; None shows nothing.
+
+    Raises:
+        ValueError: an argument is out of range, or the device is not there.
+        FileNotFoundError: `resume` without a state in `out`.
+        TrainingDiverged: the loss became NaN or infinite; the last saved state stays.
+    """
+    if steps < 1:
+        raise ValueError(f"steps: expected at least 1, got {steps}")
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
+    file = checkpoint_file(out)
+    if resume and not file.is_file():
+        raise FileNotFoundError(f"resume: expected the state of a run in {file}, but it is not there")
+    every = max(1, steps // 20)
+    history, stop = History(images.held_out, every), StopOnSignal()
+    shown: list[Callback] = [progress_callback(console)] if console else []
+    batches = TrainingBatches(images.train, batch_size, seed, workers)
+    module = TrainingModule(model.train(), learning_rate)
+    with quiet_lightning():
+        trainer = Trainer(
+            accelerator=_accelerator(device),
+            devices=1,
+            precision=precision,  # type: ignore[arg-type]
+            max_steps=steps,
+            max_epochs=-1,
+            logger=TensorBoardLogger(str(out), name="logs", version=""),
+            callbacks=[history, *shown, stop, LastCheckpoint(file, every)],
+            enable_checkpointing=False,
+            enable_progress_bar=console is not None and console.is_terminal,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,  # the module itself logs every few steps only
+        )
+        torch.manual_seed(seed)
+        trainer.fit(module, batches, ckpt_path=str(file) if resume else None, weights_only=True)
+    return FitResult(trainer.global_step, history, stop.received, trainer.strategy.root_device)
+
+
+def _accelerator(device: str) -> str:
+    if device not in DEVICES:
+        raise ValueError(f"device: expected one of {', '.join(DEVICES)}, got {device!r}")
+    there = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there[device]:
+        names = ", ".join(name for name, here in there.items() if here)
+        raise ValueError(f"device: expected one that this machine has ({names}), got {device!r}")
+    return device

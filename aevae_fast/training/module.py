@@ -1,0 +1,43 @@
+"""A model as Lightning sees it."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from aevae_fast.metrics import code_counts, perplexity
+
+LOG_EVERY = 10  # steps between two looks at the values of training; each look waits for the device
+
+
+class TrainingModule(LightningModule):
+    """Wraps an image model for training with Adam.
+
+    Args:
+        model: `model(images)` returns a named tuple with a scalar `loss`; every scalar field is logged, and the batch's
+            perplexity where there is a field `indices` (then `model.codebook_size` is K).
+        learning_rate: Adam's learning rate.
+    """
+
+    def __init__(self, model: nn.Module, learning_rate: float) -> None:
+        super().__init__()
+        self.model = model
+        self.learning_rate = learning_rate
+
+    def training_step(self, images: Tensor, batch_index: int) -> Tensor:
+        output = self.model(images)
+        if (self.global_step + 1) % LOG_EVERY == 0:
+            self._log_fields(output)
+        return output.loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.model.parameters(), lr=self.learning_rate)
+
+    def _log_fields(self, output: Any) -> None:
+        for name, value in output._asdict().items():
+            if value.ndim == 0:
+                self.log(f"train/{name}", value.detach(), prog_bar=name == "loss", logger=True)
+        if "indices" in output._fields:
+            size = int(self.model.codebook_size)  # type: ignore[arg-type]
+            self.log("train/perplexity", perplexity(code_counts(output.indices, size)), prog_bar=True, logger=True)

@@ -1,0 +1,82 @@
+"""Measure one case: every provider that can take part, interleaved; its entry in the record."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from aevae_fast import reference
+from aevae_fast.cli._verdict import wrong_indices
+
+from . import search_providers, step_providers
+from .cases import Case
+from .environment import device_name
+from .roofline import Work, floor_seconds, search_work, step_work
+from .search_providers import Call, Provider
+from .timing import BUDGETS, Spread, capture, cuda_seconds, interleave, ratio, spread, wall_seconds
+
+OURS = "aevae_fast"
+_CHECKED_ROWS = 64
+_KINDS: dict[str, tuple[Mapping[str, Provider], Callable[[Case], Work]]] = {
+    "search": (search_providers.PROVIDERS, search_work),
+    "step": (step_providers.PROVIDERS, step_work),
+}
+
+
+class Measured:
+    """One case, measured: samples in seconds, and why some providers are missing."""
+
+    def __init__(self, kind: str, case: Case, device: torch.device, scale: str) -> None:
+        providers, work = _KINDS[kind]
+        self.kind, self.case, self.device = kind, case, device
+        self.skipped = {name: why for name in providers if (why := providers[name].obstacle(case, device.type))}
+        x, codebook = case.draw(device)
+        calls = {name: p.prepare(x, codebook) for name, p in providers.items() if name not in self.skipped}
+        _refuse_wrong(calls[OURS](), x, codebook)
+        self.samples = interleave(calls, device, BUDGETS[scale])
+        self.floor = floor_seconds(work(case), device_name(device)) if device.type == "cuda" else None
+        self.extra: dict[str, dict[str, float]] = {}
+        if device.type == "cuda":
+            self.extra = {name: _launch_costs(call, providers[name].capturable) for name, call in calls.items()}
+
+    def spread(self, name: str) -> Spread:
+        return spread(self.samples[name])
+
+    def entry(self) -> dict[str, Any]:
+        """This case in the record; times in milliseconds, `ours_over` the ratio of our median to that one's."""
+        ours = self.samples[OURS]
+        measured = {
+            name: {
+                **_milliseconds(self.spread(name)),
+                "ours_over": round(ratio(ours, samples), 4),
+                **self.extra.get(name, {}),
+            }
+            for name, samples in self.samples.items()
+        }
+        entry = {"kind": self.kind, **self.case._asdict(), "unit": "ms", "providers": measured, "skipped": self.skipped}
+        if self.floor:
+            entry |= {"floor": round(self.floor * 1e3, 5), "ours_over_floor": self.spread(OURS).median / self.floor}
+        return entry
+
+
+def _milliseconds(times: Spread) -> dict[str, float]:
+    values = {key: round(value * 1e3, 5) for key, value in times._asdict().items()}
+    return values | {"repeats": times.repeats}
+
+
+def _refuse_wrong(indices: torch.Tensor, x: torch.Tensor, codebook: torch.Tensor) -> None:
+    """No number for a wrong answer: the first rows against the float64 reference."""
+    rows, found = x[:_CHECKED_ROWS], indices[:_CHECKED_ROWS]
+    best = reference.nearest_code(rows.double(), codebook.double())
+    if wrong_indices(rows, codebook, found, best, "euclidean").any():
+        raise ArithmeticError(f"aevae_fast found wrong codes for x {tuple(x.shape)}, codebook {tuple(codebook.shape)}")
+
+
+def _launch_costs(call: Call, capturable: bool) -> dict[str, float]:
+    """Wall time of an eager call and device time of a replayed graph, in milliseconds, medians."""
+    wall = spread([wall_seconds(call) for _ in range(20)]).median
+    costs = {"eager_wall": round(wall * 1e3, 5)}
+    if capturable:
+        replay = capture(call)
+        costs["graph"] = round(spread([cuda_seconds(replay) for _ in range(20)]).median * 1e3, 5)
+    return costs

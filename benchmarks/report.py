@@ -1,0 +1,119 @@
+"""The tables of README, written from the records and from nothing else.
+
+python -m benchmarks.report            rewrites README between its two markers
+python -m benchmarks.report --check    exits 1 where README and the records differ
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from .measure import OURS
+from .record import RESULTS, read_records
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
+_TITLES = {"search": "Nearest code", "step": "Training step: forward, backward, EMA update"}
+_BUSY = 0.7  # load average before the suite from which its numbers are to be taken with care
+_MEMORY = {"search memory": "nearest code", "step memory": "training step"}
+
+
+def render(records: list[dict[str, Any]]) -> str:
+    """Markdown for these records."""
+    return "\n\n".join(part for record in records for part in _sections(record))
+
+
+def _sections(record: dict[str, Any]) -> list[str]:
+    dirty = ", with uncommitted changes" if record["dirty"] else ""
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if version)
+    commit = f"commit {record['commit'][:12]}{dirty}" if record["commit"] else "no commit"
+    busy = f" Other work was running (load {record['load']:.1f})." if record["load"] > _BUSY else ""
+    parts = [f"### {record['device']}", f"{versions}; {commit}.{busy}"]
+    for kind, title in _TITLES.items():
+        entries = [entry for entry in record["cases"] if entry["kind"] == kind]
+        if entries:
+            parts.append(f"**{title}**, milliseconds, and in brackets how long ours takes beside it")
+            parts.append(_time_table(entries))
+    memory = [entry for entry in record["cases"] if entry["kind"] in _MEMORY]
+    if memory:
+        parts += ["**Peak memory** beyond the inputs, MiB", _memory_table(memory)]
+    return parts
+
+
+def _names(entries: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for entry in entries for name in entry["providers"]))
+
+
+def _time_table(entries: list[dict[str, Any]]) -> str:
+    names = _names(entries)
+    floor = any("floor" in entry for entry in entries)
+    rows = [["N, D, K", "input", *(["floor"] if floor else []), *names]]
+    for entry in entries:
+        cells = [_time(entry["providers"].get(name), name) for name in names]
+        bound = [f"{_digits(entry['floor'])} ({entry['ours_over_floor']:.2f}×)" if "floor" in entry else "-"]
+        rows.append([_sizes(entry), entry["dtype"], *(bound if floor else []), *cells])
+    return _table(rows)
+
+
+def _memory_table(entries: list[dict[str, Any]]) -> str:
+    names = _names(entries)
+    rows = [["", "N, D, K", *names]]
+    for entry in entries:
+        used = [entry["providers"].get(name) for name in names]
+        rows.append([_MEMORY[entry["kind"]], _sizes(entry), *("-" if mib is None else f"{mib:.0f}" for mib in used)])
+    return _table(rows)
+
+
+def _time(measured: dict[str, float] | None, name: str) -> str:
+    if measured is None:
+        return "-"
+    value = _digits(measured["median"])
+    return f"**{value}**" if name == OURS else f"{value} ({measured['ours_over']:.2f}×)"
+
+
+def _digits(milliseconds: float) -> str:
+    """Three significant digits, without an exponent."""
+    return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:#.3g}"
+
+
+def _sizes(entry: dict[str, Any]) -> str:
+    return f"{entry['rows']}, {entry['dim']}, {entry['codes']}"
+
+
+def _table(rows: list[list[str]]) -> str:
+    rule = ["---", *("---:" for _ in rows[0][1:])]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:]))
+
+
+def updated(readme: str, records: list[dict[str, Any]]) -> str:
+    """`readme` with what is between its markers replaced.
+
+    Raises:
+        ValueError: the markers are not there, once each and in order.
+    """
+    head, begin, rest = readme.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end) or BEGIN in tail or END in tail:
+        raise ValueError(f"README must hold {BEGIN} and then {END}, once each")
+    return f"{head}{BEGIN}\n\n{render(records)}\n\n{END}{tail}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where README is out of date")
+    parser.add_argument("--readme", type=Path, default=README)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    before = options.readme.read_text(encoding="utf-8")
+    after = updated(before, read_records(options.results))
+    if options.check:
+        if before != after:
+            print("README does not show what the records hold: python -m benchmarks.report", file=sys.stderr)
+        return int(before != after)
+    options.readme.write_text(after, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

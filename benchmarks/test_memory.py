@@ -1,0 +1,36 @@
+"""Peak memory of one call beyond its inputs. A search must not hold anything that grows with N·K."""
+
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from . import cases
+from .search_providers import missing
+
+_ALLOWED = 64 << 20  # bytes, at N = 65536, D = 256, K = 16384: the [N, K] matrix alone is 4 GiB
+
+Peak = Callable[[str, str, cases.Case], int]
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads the high-water mark from Linux's /proc")
+
+
+def _cases(kind: dict[str, list[cases.Case]], config: pytest.Config) -> list[cases.Case]:
+    return kind["smoke" if config.getoption("--smoke") else config.getoption("--bench-device")]
+
+
+@needs_proc
+@pytest.mark.parametrize("provider", ["aevae_fast", "cdist + argmin"])
+def test_search(peak: Peak, pytestconfig: pytest.Config, provider: str) -> None:
+    for case in _cases(cases.SEARCH_MEMORY, pytestconfig):
+        used = peak("search", provider, case)
+        if provider == "aevae_fast":
+            assert used < _ALLOWED
+
+
+@needs_proc
+@pytest.mark.parametrize("provider", ["aevae_fast", "vector-quantize-pytorch"])
+def test_training_step(peak: Peak, pytestconfig: pytest.Config, provider: str) -> None:
+    if provider != "aevae_fast" and (why := missing("vector_quantize_pytorch")):
+        pytest.skip(why)
+    for case in _cases(cases.STEP_MEMORY, pytestconfig):
+        peak("step", provider, case)
