@@ -38,7 +38,9 @@ test: lint
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m pytest benchmarks --benchmark-disable-gc
+	$(BIN)/python -m pytest benchmarks --record=benchmarks/results --benchmark-columns=median,iqr,rounds \
+		--benchmark-sort=mean --benchmark-name=short
+	$(BIN)/python -m benchmarks.report
 
 check: $(VENV)/.train
 	$(BIN)/aevae-fast check

@@ -12,7 +12,6 @@ import argparse
 import json
 import statistics
 import subprocess
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -71,17 +70,14 @@ def build(layer: Callable[[], nn.Module], images: ImageSplits, seed: int, device
 
 def train(model: VQVAE, images: ImageSplits, steps: int, seed: int, device: str) -> dict[str, Any]:
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    started = time.perf_counter()
     for _, batch in zip(range(steps), TrainingBatches(images.train, BATCH, seed), strict=False):
         optimizer.zero_grad()
         model(batch.to(device)).loss.backward()
         optimizer.step()
-    seconds = time.perf_counter() - started
     parts = {"held_out": images.held_out, "train": images.train}
     measured = {name: evaluate(model, part).as_dict() for name, part in parts.items()}
     return {
         "seed": seed,
-        "seconds": round(seconds, 1),
         **{name: {figure: values[figure] for figure in FIGURES} for name, values in measured.items()},
     }
 
@@ -119,7 +115,7 @@ def main() -> None:
             shown = runs[-1]["held_out"]
             print(
                 f"{name}, seed {seed}: nmse {shown['nmse']:.4f}, perplexity {shown['perplexity']:.1f}, "
-                f"dead codes in training {runs[-1]['train']['dead_codes']}, {runs[-1]['seconds']} s",
+                f"dead codes in training {runs[-1]['train']['dead_codes']}",
                 flush=True,
             )
         layers[name] = {"held_out": summary(runs, "held_out"), "train": summary(runs, "train"), "runs": runs}

@@ -1,6 +1,5 @@
 """Which implementation serves a call, and why not the faster one."""
 
-import importlib.util
 import os
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ Impl = Literal["reference", "portable", "triton"]
 
 def triton_obstacle(device: torch.device) -> str | None:
     """Why the Triton kernels cannot run on `device`; None where they can."""
-    if importlib.util.find_spec("triton") is None:
+    if not _ops.has_triton():
         return "Triton is not installed"
     if device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
         return None

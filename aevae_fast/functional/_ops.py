@@ -6,6 +6,7 @@ registered here: the autograd functions of this package call these operations. `
 """
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -34,15 +35,23 @@ def implementation(package: str, name: str) -> Callable[..., Any]:
     return getattr(module, name)
 
 
-def _late(package: str, name: str) -> Callable[..., Any]:
-    return lambda *args: implementation(package, name)(*args)
+def has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def _portable(name: str) -> Callable[..., Any]:
+    return lambda *args: implementation("portable", name)(*args)
+
+
+def _on_gpu(name: str) -> Callable[..., Any]:
+    return lambda *args: implementation("kernels" if has_triton() else "portable", name)(*args)
 
 
 library = Library("aevae_fast", "DEF")
 for _name, _schema in _SCHEMAS.items():
     library.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
-    library.impl(_name, _late("portable", _name), "CompositeExplicitAutograd")
-    library.impl(_name, _late("kernels", _name), "CUDA")
+    library.impl(_name, _portable(_name), "CompositeExplicitAutograd")
+    library.impl(_name, _on_gpu(_name), "CUDA")
 
 
 @torch.library.register_fake("aevae_fast::nearest_code", lib=library)

@@ -65,6 +65,7 @@ class _Workspace:
         tiles = -(-size // _CODES)
         new = codes.columns.new_empty
         self.rows = new(width, _ROWS)  # x transposed, 1, ‖x‖
+        self.rows[-2] = 1.0
         self.scores = new(min(_CODES, size) * _ROWS)
         self.group_best = new(size // _GROUP * _ROWS)
         self.members = new(tiles * _GROUP * _ROWS)
@@ -81,7 +82,6 @@ def _load_rows(x: Tensor, codes: _Codes, workspace: _Workspace) -> Tensor:
     dim, n = x.shape[2], x.shape[0] * x.shape[1]
     columns = workspace.rows[:, :n]
     torch.sub(x.permute(2, 0, 1), codes.shift[:, None, None], out=columns[:dim].unflatten(1, x.shape[:2]))
-    columns[dim] = 1.0
     torch.sqrt(columns[:dim].square().sum(0), out=columns[dim + 1])
     return columns
 
@@ -109,11 +109,13 @@ def _search(columns: Tensor, codes: _Codes, workspace: _Workspace) -> tuple[Tens
     lower = member.amin(0)
     place = _argmin(member, lower, workspace.numbers).long()
     tile = place // _GROUP
-    index = tile * _CODES + (place % _GROUP) * stride[tile] + torch.stack(winners).gather(0, tile[None])[0]
+    group = torch.stack(winners).gather(0, tile[None])
+    index = tile * _CODES + (place % _GROUP) * stride[tile] + group[0]
     norm = codes.norms[index]
     upper = lower + 2 * codes.a * norm * (columns[-1] + norm) + 2 * (len(columns) * 2.0**-126)
-    alone = ((group_best <= upper).sum(0) == 1) & ((member <= upper).sum(0) == 1)
-    return index, alone
+    other_groups = group_best.scatter_(0, tile[None] * (_CODES // _GROUP) + group, torch.inf).amin(0)
+    other_members = member.scatter_(0, place[None], torch.inf).amin(0)
+    return index, (other_groups > upper) & (other_members > upper)
 
 
 def _exact_distance(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
