@@ -4,7 +4,18 @@ from ._checks import as_rows
 from ._dispatch import Impl
 from .codebook_statistics import codebook_statistics
 from .ema_update import ema_update_
+from .gaussian_kl import gaussian_kl
 from .nearest_code import nearest_code
+from .reparameterize_kl import reparameterize_kl
 from .vector_quantize import vector_quantize
 
-__all__ = ["Impl", "as_rows", "codebook_statistics", "ema_update_", "nearest_code", "vector_quantize"]
+__all__ = [
+    "Impl",
+    "as_rows",
+    "codebook_statistics",
+    "ema_update_",
+    "gaussian_kl",
+    "nearest_code",
+    "reparameterize_kl",
+    "vector_quantize",
+]

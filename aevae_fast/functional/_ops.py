@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.library import Library
 
+_GAUSSIAN = "Tensor mean, Tensor logvar, Tensor? prior_mean, Tensor? prior_logvar"
+_OPTIONS = "str parameterization, float[]? clamp, float free_bits"
 _SCHEMAS = {
     "nearest_code": "(Tensor x, Tensor codebook, str metric) -> Tensor",
     "vector_quantize": "(Tensor x, Tensor codebook, Tensor? mask, str metric) -> (Tensor, Tensor, Tensor)",
@@ -25,8 +27,22 @@ _SCHEMAS = {
         "(Tensor(a!) codebook, Tensor(b!) cluster_size, Tensor(c!) embed_avg, Tensor counts, Tensor sums, "
         "float decay, float eps, bool normalize) -> ()"
     ),
+    "gaussian_kl": f"({_GAUSSIAN}, {_OPTIONS}, str reduction) -> Tensor",
+    "gaussian_kl_backward": (
+        f"(Tensor grad_kl, {_GAUSSIAN}, {_OPTIONS}, bool prior_grad) -> (Tensor, Tensor, Tensor, Tensor)"
+    ),
+    "reparameterize_kl": f"({_GAUSSIAN}, Tensor seed, SymInt samples, {_OPTIONS}, str reduction) -> (Tensor, Tensor)",
+    "reparameterize_kl_backward": (
+        f"(Tensor grad_z, Tensor? grad_kl, {_GAUSSIAN}, Tensor seed, {_OPTIONS}, bool prior_grad) "
+        "-> (Tensor, Tensor, Tensor, Tensor)"
+    ),
 }
-_HOME = {"vector_quantize_backward": "vector_quantize", "ema_update_": "ema_update"}
+_HOME = {
+    "vector_quantize_backward": "vector_quantize",
+    "ema_update_": "ema_update",
+    "gaussian_kl_backward": "gaussian_kl",
+    "reparameterize_kl_backward": "reparameterize_kl",
+}
 
 
 def implementation(package: str, name: str) -> Callable[..., Any]:
@@ -88,3 +104,38 @@ def _(
     normalize: bool,
 ) -> None:
     return None
+
+
+def _fake_kl(mean: Tensor, reduction: str) -> Tensor:
+    shape = {"none": mean.shape, "latent": mean.shape[:1], "batch": ()}[reduction]
+    return mean.new_empty(shape, dtype=torch.float32)
+
+
+def _fake_gradients(mean: Tensor, logvar: Tensor, prior_grad: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    shape = mean.shape if prior_grad else (0,)
+    priors = mean.new_empty(shape, dtype=torch.float32), mean.new_empty(shape, dtype=torch.float32)
+    return mean.new_empty(mean.shape), logvar.new_empty(mean.shape), *priors
+
+
+@torch.library.register_fake("aevae_fast::gaussian_kl", lib=library)
+def _(mean: Tensor, logvar: Tensor, *rest: Any) -> Tensor:
+    return _fake_kl(mean, rest[-1])
+
+
+@torch.library.register_fake("aevae_fast::gaussian_kl_backward", lib=library)
+def _(grad_kl: Tensor, mean: Tensor, logvar: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _fake_gradients(mean, logvar, rest[-1])
+
+
+@torch.library.register_fake("aevae_fast::reparameterize_kl", lib=library)
+def _(
+    mean: Tensor, logvar: Tensor, m: Tensor | None, s: Tensor | None, seed: Tensor, samples: int, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    return mean.new_empty((samples, *mean.shape)), _fake_kl(mean, rest[-1])
+
+
+@torch.library.register_fake("aevae_fast::reparameterize_kl_backward", lib=library)
+def _(
+    grad_z: Tensor, grad_kl: Tensor | None, mean: Tensor, logvar: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _fake_gradients(mean, logvar, rest[-1])

@@ -2,7 +2,19 @@
 
 from .codebook_statistics import codebook_statistics
 from .ema_update import ema_update_
+from .gaussian_kl import gaussian_kl, gaussian_kl_backward
 from .nearest_code import nearest_code
+from .reparameterize_kl import reparameterize_kl, reparameterize_kl_backward
 from .vector_quantize import vector_quantize, vector_quantize_backward
 
-__all__ = ["codebook_statistics", "ema_update_", "nearest_code", "vector_quantize", "vector_quantize_backward"]
+__all__ = [
+    "codebook_statistics",
+    "ema_update_",
+    "gaussian_kl",
+    "gaussian_kl_backward",
+    "nearest_code",
+    "reparameterize_kl",
+    "reparameterize_kl_backward",
+    "vector_quantize",
+    "vector_quantize_backward",
+]

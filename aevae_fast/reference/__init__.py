@@ -1,8 +1,19 @@
 """The specification: each operation in plain, obvious, differentiable PyTorch; float64 works."""
 
+from . import philox
 from .codebook_statistics import codebook_statistics
 from .ema_update import ema_update
+from .gaussian_kl import gaussian_kl
 from .nearest_code import nearest_code
+from .reparameterize_kl import reparameterize_kl
 from .vector_quantize import vector_quantize
 
-__all__ = ["codebook_statistics", "ema_update", "nearest_code", "vector_quantize"]
+__all__ = [
+    "codebook_statistics",
+    "ema_update",
+    "gaussian_kl",
+    "nearest_code",
+    "philox",
+    "reparameterize_kl",
+    "vector_quantize",
+]

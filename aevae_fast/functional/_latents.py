@@ -1,0 +1,102 @@
+"""What the Gaussian operations check, and the one view of their tensors that every implementation reads."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ._checks import _FLOATS, check_choice
+
+PARAMETERIZATIONS = ("logvar", "logstd", "std", "softplus")
+REDUCTIONS = ("none", "latent", "batch")
+
+
+def check_gaussian(mean: Tensor, logvar: Tensor, prior_mean: Tensor | None, prior_logvar: Tensor | None) -> None:
+    tensors = {"mean": mean, "logvar": logvar, "prior_mean": prior_mean, "prior_logvar": prior_logvar}
+    for name, tensor in tensors.items():
+        if tensor is None and name.startswith("prior"):
+            continue
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor; got {type(tensor).__name__}")
+        if tensor.dtype not in _FLOATS:
+            raise TypeError(f"{name} must be float16, bfloat16, float32 or float64; got {tensor.dtype}")
+        if tensor.device != mean.device:
+            raise ValueError(f"{name} must be on mean's device, {mean.device}; got {tensor.device}")
+    if mean.ndim == 0:
+        raise ValueError("mean must have shape [B, ...], the batch first; got a 0-d tensor")
+    if logvar.shape != mean.shape:
+        raise ValueError(f"logvar must have mean's shape, {tuple(mean.shape)}; got {tuple(logvar.shape)}")
+    if logvar.dtype != mean.dtype:
+        raise TypeError(f"logvar must have mean's dtype, {mean.dtype}; got {logvar.dtype}")
+    for name, tensor in (("prior_mean", prior_mean), ("prior_logvar", prior_logvar)):
+        if tensor is not None and not _broadcasts(tensor.shape, mean.shape):
+            raise ValueError(f"{name} must broadcast to mean's shape, {tuple(mean.shape)}; got {tuple(tensor.shape)}")
+
+
+def check_options(
+    parameterization: str, clamp: tuple[float, float] | None, free_bits: float, reduction: str, samples: int | None
+) -> None:
+    check_choice("parameterization", parameterization, PARAMETERIZATIONS)
+    check_choice("reduction", reduction, REDUCTIONS)
+    if clamp is not None and not (isinstance(clamp, tuple | list) and len(clamp) == 2 and clamp[0] <= clamp[1]):
+        raise ValueError(f"clamp must be None or (lo, hi) with lo <= hi; got {clamp!r}")
+    if not 0 <= free_bits < math.inf:
+        raise ValueError(f"free_bits must be a finite number of nats, at least 0; got {free_bits}")
+    if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int)):
+        raise TypeError(f"samples must be None or an int; got {type(samples).__name__}")
+    if samples is not None and samples < 1:
+        raise ValueError(f"samples must be None or at least 1; got {samples}")
+
+
+def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
+    pairs = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(size in (1, expected) for size, expected in pairs)
+
+
+class Layout(NamedTuple):
+    """Tensors of one shape [B, ...] as `[B, S, D]` views, and the way back."""
+
+    views: list[Tensor | None]
+    restore: Callable[[Tensor], Tensor]
+
+
+def lay_out(mean: Tensor, *others: Tensor | None) -> Layout:
+    """View mean and others, expanded to its shape, as `[B, S, D]`, axes after the first in the order of mean's memory.
+
+    Two such axes are enough for a chunk of an encoder's output along any dimension, a channel-first or channels-last
+    map, and a prior per channel or per latent. Only tensors whose axes do not merge into two are copied.
+    """
+    order = sorted(range(1, mean.ndim), key=lambda axis: -mean.stride(axis))
+    order = [0, *order]
+    views = [None if t is None else t.expand(mean.shape).permute(order) for t in (mean, *others)]
+    sizes = views[0].shape if views[0] is not None else mean.shape
+    breaks = _breaks(views)
+    if len(breaks) > 1:
+        views = [None if t is None else t.contiguous() for t in views]
+        breaks = []
+    split = breaks[0] if breaks else 1
+    length, dimension = math.prod(sizes[1:split]), math.prod(sizes[split:])
+    inverse = sorted(range(mean.ndim), key=order.__getitem__)
+
+    def restore(result: Tensor) -> Tensor:
+        """A contiguous [..., B, S, D] in the shape of mean, axes before B staying in front."""
+        front = result.ndim - 3
+        axes = [*range(front), *(front + axis for axis in inverse)]
+        return result.reshape(*result.shape[:front], *sizes).permute(axes)
+
+    return Layout([None if t is None else t.reshape(sizes[0], length, dimension) for t in views], restore)
+
+
+def _breaks(views: list[Tensor | None]) -> list[int]:
+    """Axes past the second that do not continue the one before, in some tensor."""
+    found = []
+    for tensor in views:
+        if tensor is None:
+            continue
+        axes = [axis for axis in range(1, tensor.ndim) if tensor.shape[axis] != 1]
+        for before, axis in zip(axes, axes[1:], strict=False):
+            if tensor.stride(before) != tensor.shape[axis] * tensor.stride(axis) and axis not in found:
+                found.append(axis)
+    return found

@@ -1,0 +1,5 @@
+"""Layers with a continuous bottleneck."""
+
+from .gaussian import GaussianLatent
+
+__all__ = ["GaussianLatent"]

@@ -1,0 +1,213 @@
+"""KL between diagonal Gaussians in blocks that stay in cache, and the gradient of it.
+
+Specification: `aevae_fast.reference.gaussian_kl`. With w = ln σ² - ln s² and u = (μ - m)/s the KL is ½(u² + eʷ - 1 - w).
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+Block = tuple[slice, slice, slice]
+
+_ELEMENTS = 1 << 14  # of a block: the handful of float32 buffers it takes fit in a core's L2
+_NEAR = 0.5  # |w| below which eʷ - 1 - w is summed as a series, of terms up to w⁸/8!
+_SERIES = [1 / math.factorial(n) for n in range(8, 1, -1)]
+
+
+def blocks(shape: torch.Size) -> Iterator[Block]:
+    """Cut [B, S, D] into blocks of at most _ELEMENTS elements: parts of a row, rows of a sample, or whole samples."""
+    batch, length, dimension = shape
+    if 0 in shape:
+        return
+    step_d = min(dimension, _ELEMENTS)
+    step_s = min(length, max(1, _ELEMENTS // dimension))
+    step_b = max(1, _ELEMENTS // (length * dimension))
+    for b in range(0, batch, step_b):
+        for s in range(0, length, step_s):
+            for d in range(0, dimension, step_d):
+                yield slice(b, b + step_b), slice(s, s + step_s), slice(d, d + step_d)
+
+
+def clamped(p: Tensor, clamp: list[float] | None) -> Tensor:
+    """p within its bounds; NaN where it is not finite."""
+    return p if clamp is None else p.clamp(*clamp).add_(p * 0)
+
+
+def spread(p: Tensor, parameterization: str) -> tuple[Tensor, Tensor]:
+    """σ and ln σ² of a clamped parameter p, float32."""
+    if parameterization == "logvar":
+        return torch.mul(p, 0.5).exp_(), p
+    if parameterization == "logstd":
+        return p.exp(), p * 2
+    sigma = p.where(p >= 0, torch.nan) if parameterization == "std" else torch.logaddexp(p, p.new_zeros(()))
+    return sigma, sigma.log().mul_(2)
+
+
+def slope(p: Tensor, sigma: Tensor, parameterization: str) -> Tensor | float:
+    """d ln σ² / dp."""
+    if parameterization in ("logvar", "logstd"):
+        return 1.0 if parameterization == "logvar" else 2.0
+    return 2 / sigma if parameterization == "std" else torch.sigmoid(p).mul_(2).div_(sigma)
+
+
+def excess(w: Tensor, exp_w: Tensor) -> Tensor:
+    """eʷ - 1 - w, given eʷ, which is spent."""
+    small = torch.mul(w, _SERIES[0])
+    for coefficient in _SERIES[1:-1]:
+        small.add_(coefficient).mul_(w)
+    small.add_(_SERIES[-1]).mul_(w).mul_(w)
+    return torch.where(w.abs() < _NEAR, small, exp_w.sub_(1).sub_(w))
+
+
+def against_prior(
+    mean: Tensor, log_var: Tensor, prior_mean: Tensor, prior_logvar: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """u, w and 1/s of a block."""
+    scale = torch.mul(prior_logvar, -0.5).exp_()
+    return (mean - prior_mean) * scale, log_var - prior_logvar, scale
+
+
+def block_kl(
+    mean: Tensor, sigma: Tensor, log_var: Tensor, priors: tuple[Tensor, Tensor] | None, free_bits: float
+) -> Tensor:
+    """KL of each element of a block, doubled."""
+    if priors is None:
+        doubled = excess(log_var, sigma.square())
+    else:
+        mean, log_var, _ = against_prior(mean, log_var, *priors)
+        doubled = excess(log_var, log_var.exp())
+    doubled.addcmul_(mean, mean)
+    return doubled.clamp_(min=2 * free_bits) if free_bits > 0 else doubled
+
+
+class Total:
+    """Collects the doubled KL of blocks into the asked reduction: [B, S, D], [B], or the sum []."""
+
+    def __init__(self, mean: Tensor, reduction: str) -> None:
+        shape = {"none": mean.shape, "latent": mean.shape[:1], "batch": ()}[reduction]
+        self.reduction, self.kl = reduction, torch.zeros(shape, device=mean.device)
+        self.parts: list[Tensor] = []
+
+    def add(self, block: Block, doubled: Tensor) -> None:
+        if self.reduction == "none":
+            torch.mul(doubled, 0.5, out=self.kl[block])
+        elif self.reduction == "latent":
+            self.kl[block[0]] += doubled.sum((1, 2)).mul_(0.5)
+        else:
+            self.parts.append(doubled.sum())
+
+    def result(self) -> Tensor:
+        return torch.stack(self.parts).sum().mul_(0.5) if self.parts else self.kl
+
+
+def part_of(tensors: tuple[Tensor | None, Tensor | None], block: Block) -> tuple[Tensor, Tensor] | None:
+    """The prior's two tensors at a block, float32."""
+    mean, logvar = tensors
+    return None if mean is None or logvar is None else (mean[block].float(), logvar[block].float())
+
+
+def gaussian_kl(
+    mean: Tensor,
+    logvar: Tensor,
+    prior_mean: Tensor | None,
+    prior_logvar: Tensor | None,
+    parameterization: str,
+    clamp: list[float] | None,
+    free_bits: float,
+    reduction: str,
+) -> Tensor:
+    """KL of [B, S, D] views, float32: [B, S, D] for "none", [B] for "latent", the whole sum for "batch"."""
+    total = Total(mean, reduction)
+    for block in blocks(mean.shape):
+        sigma, log_var = spread(clamped(logvar[block].float(), clamp), parameterization)
+        priors = part_of((prior_mean, prior_logvar), block)
+        total.add(block, block_kl(mean[block].float(), sigma, log_var, priors, free_bits))
+    return total.result()
+
+
+def gaussian_kl_backward(
+    grad_kl: Tensor,
+    mean: Tensor,
+    logvar: Tensor,
+    prior_mean: Tensor | None,
+    prior_logvar: Tensor | None,
+    parameterization: str,
+    clamp: list[float] | None,
+    free_bits: float,
+    prior_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of mean, logvar (their dtype) and, with prior_grad, of the prior's two (float32), all [B, S, D]."""
+    gradients = Gradients(mean, logvar, prior_mean, prior_logvar, parameterization, clamp, free_bits, prior_grad)
+    for block in blocks(mean.shape):
+        gradients.store(block, grad_kl)
+    return gradients.results
+
+
+class Gradients:
+    """The gradients of mean, logvar and the prior, a block at a time."""
+
+    def __init__(
+        self,
+        mean: Tensor,
+        logvar: Tensor,
+        prior_mean: Tensor | None,
+        prior_logvar: Tensor | None,
+        parameterization: str,
+        clamp: list[float] | None,
+        free_bits: float,
+        prior_grad: bool,
+    ) -> None:
+        self.mean, self.logvar, self.priors = mean, logvar, (prior_mean, prior_logvar)
+        self.parameterization, self.clamp, self.free_bits, self.prior_grad = (
+            parameterization,
+            clamp,
+            free_bits,
+            prior_grad,
+        )
+        shape = mean.shape if prior_grad else (0,)
+        prior_grads = (torch.zeros(shape, device=mean.device), torch.zeros(shape, device=mean.device))
+        self.results = (mean.new_empty(mean.shape), logvar.new_empty(mean.shape), *prior_grads)
+
+    def store(self, block: Block, grad_kl: Tensor | None, grad_z: Tensor | None = None, eps: Tensor | None = None) -> None:
+        """grad_kl [B, S, D], [B] or [] float32; grad_z and eps: [samples, ...] of this block."""
+        mean, raw = self.mean[block].float(), self.logvar[block].float()
+        p = clamped(raw, self.clamp)
+        sigma, log_var = spread(p, self.parameterization)
+        grad_mean = grad_log = None
+        if grad_z is not None and eps is not None:
+            single = len(grad_z) == 1
+            grad_mean = grad_z[0] if single else grad_z.sum(0, dtype=torch.float32)
+            grad_log = (eps.mul_(grad_z)[0] if single else eps.mul_(grad_z).sum(0)).mul_(sigma)
+        if grad_kl is not None:
+            grad_u, grad_w = self._of_kl(block, grad_kl, mean, sigma, log_var)
+            grad_mean = grad_u if grad_mean is None else grad_u.add_(grad_mean)
+            grad_log = grad_w if grad_log is None else grad_log.add_(grad_w)
+        assert grad_mean is not None
+        assert grad_log is not None
+        grad_log.mul_(slope(p, sigma, self.parameterization))
+        if self.clamp is not None:
+            lo, hi = self.clamp
+            grad_log.masked_fill_((raw < lo) | (raw > hi), 0.0)
+        self.results[0][block] = grad_mean
+        torch.mul(grad_log, 0.5, out=grad_log)
+        self.results[1][block] = grad_log
+
+    def _of_kl(
+        self, block: Block, grad_kl: Tensor, mean: Tensor, sigma: Tensor, log_var: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Gradients of the KL to mean and, doubled, to ln σ²; the prior's are stored."""
+        weight = grad_kl[block] if grad_kl.ndim == 3 else grad_kl[block[0]][:, None, None] if grad_kl.ndim else grad_kl
+        priors = part_of(self.priors, block)
+        if self.free_bits > 0:
+            doubled = block_kl(mean, sigma, log_var, priors, 0.0)
+            weight = torch.where(doubled < 2 * self.free_bits, 0.0, weight)
+        if priors is None:
+            return mean * weight, torch.expm1(log_var).mul_(weight)
+        u, w, scale = against_prior(mean, log_var, *priors)
+        grad_u, grad_w = scale.mul_(u).mul_(weight), torch.expm1(w).mul_(weight)
+        if self.prior_grad:
+            torch.neg(grad_u, out=self.results[2][block])
+            self.results[3][block] = (grad_w + u.square_() * weight).mul_(-0.5)
+        return grad_u, grad_w
