@@ -2,7 +2,7 @@
 
     KL(N(μ, σ²) ‖ N(m, s²)) = ½(u² + h(w)),   u = (μ - m)/s,   w = ln σ² - ln s²,   h(w) = eʷ - 1 - w
 
-h cancels near 0, where it is w²/2. There it is taken from the same polynomial as the exponential: with x = w/2 = f + n·ln 2
+h cancels near 0, where it is w²/2. There it comes from the same polynomial as the exponential: with w/2 = f + n·ln 2
 and eᶠ = 1 + f + t, h = 2t + (f + t)² where n = 0. Everything in float32.
 Reference: aevae_fast/reference/gaussian_kl.py.
 """
@@ -64,7 +64,7 @@ def exp_and_excess(x):
     n = tl.floor(x * 1.4426950408889634 + 0.5)
     f = (x - n * 0.693359375) + n * 2.1219444005469057e-4  # ln 2 in two parts, the first exact times n
     twice = 8.33329298e-02 + f * (1.67263602e-02 + f * 2.78673008e-03)  # 2t, fitted to 1.4e-7 of it over |f| <= ½ ln 2
-    twice = f * f * (1.00000000e+00 + f * (3.33331540e-01 + f * twice))
+    twice = f * f * (1.00000000e00 + f * (3.33331540e-01 + f * twice))
     q = f + 0.5 * twice
     power = tl.exp2(n)
     sigma = power + power * q
@@ -173,7 +173,9 @@ def summed(kl: torch.Tensor, batch: int, reduction: str) -> torch.Tensor:
     """Partial sums joined: [B] for "latent", [] for "batch", the elements as they are for "none"."""
     if reduction == "none":
         return kl
-    return kl.view(batch, -1).sum(1) if reduction == "latent" else kl.sum()
+    if reduction == "batch":
+        return kl.sum()
+    return kl.view(batch, -1).sum(1) if kl.numel() else kl.new_zeros(batch)
 
 
 def bounds(clamp: list[float] | None) -> dict[str, float | bool]:

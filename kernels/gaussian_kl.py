@@ -3,8 +3,8 @@
     kl = ½(u² + h(w)) per element, or its sum (diagonal_gaussian.py)
     grad_μ = Σ_k grad_z[k] + grad_kl·u/s      grad_lnσ² = ½σ·Σ_k grad_z[k]·ε[k] + ½·grad_kl·h'(w)
 
-Inputs in fp16, bf16 or fp32 through their strides, outputs contiguous; all arithmetic in fp32; one partial sum a program
-or row, so that two runs agree bit for bit. Reference: aevae_fast/reference/gaussian_kl.py.
+Inputs in fp16, bf16 or fp32 through their strides, outputs contiguous; all arithmetic in fp32; one partial sum a
+program or row, so that two runs agree bit for bit. Reference: aevae_fast/reference/gaussian_kl.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ import triton
 import triton.language as tl
 
 from .diagonal_gaussian import (
-    against_prior, bounds, clamped, load, new_kl, prior_arguments, spread, spread_slope, store_kl, summed, tile, tiling,
+    against_prior,
+    bounds,
+    clamped,
+    load,
+    new_kl,
+    prior_arguments,
+    spread,
+    spread_slope,
+    store_kl,
+    summed,
+    tile,
+    tiling,
 )  # fmt: skip
 from .standard_normal import native, standard_normal
 
@@ -132,15 +143,15 @@ def gradients(
     cut = tiling(mean.shape)
     grad_mean, grad_logvar = mean.new_empty(mean.shape), logvar.new_empty(mean.shape)
     shape = mean.shape if prior_grad else (0,)
-    grad_priors = [mean.new_zeros(shape, dtype=torch.float32) for _ in range(2)]
+    grad_m, grad_s = (mean.new_zeros(shape, dtype=torch.float32) for _ in range(2))
     if mean.numel() == 0:
-        return grad_mean, grad_logvar, *grad_priors
+        return grad_mean, grad_logvar, grad_m, grad_s
     per_element = grad_kl is not None and grad_kl.ndim == 3
     priors, prior_strides = prior_arguments(mean, prior_mean, prior_logvar)
     _gaussian_bwd_kernel[(cut.programs,)](
         mean if grad_z is None else grad_z.contiguous(),
         mean if grad_kl is None else grad_kl.contiguous() if per_element else grad_kl,
-        mean, logvar, *priors, seed, grad_mean, grad_logvar, *grad_priors,
+        mean, logvar, *priors, seed, grad_mean, grad_logvar, grad_m, grad_s,
         cut.rows, *mean.shape[1:], 1 if grad_z is None else grad_z.shape[0], cut.blocks_d, mean.numel(),
         grad_kl.stride(0) if grad_kl is not None and grad_kl.ndim == 1 else 0,
         *mean.stride(), *logvar.stride(), *prior_strides, free_bits=free_bits, **bounds(clamp),
@@ -148,4 +159,4 @@ def gradients(
         HAS_Z=grad_z is not None, HAS_KL=grad_kl is not None, PER_ELEMENT=per_element, PRIOR_GRAD=prior_grad,
         NATIVE=native(mean.device), **cut.constants, num_warps=4,
     )  # fmt: skip
-    return grad_mean, grad_logvar, *grad_priors
+    return grad_mean, grad_logvar, grad_m, grad_s

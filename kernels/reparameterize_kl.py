@@ -3,9 +3,9 @@
     z[k] = μ + σ·ε[k]           kl = ½(u² + h(w)) per element, or its sum (diagonal_gaussian.py)
     grad_μ = Σ_k grad_z[k] + grad_kl·u/s      grad_lnσ² = ½σ·Σ_k grad_z[k]·ε[k] + ½·grad_kl·h'(w)
 
-Noise ε is drawn by element (standard_normal.py) in both passes and never stored; no fp32 or permuted copy of an input is
-built. Inputs in fp16, bf16 or fp32 through their strides, outputs contiguous; all arithmetic in fp32; one partial sum a
-program or row, so that two runs agree bit for bit. Reference: aevae_fast/reference/reparameterize_kl.py.
+Noise ε is drawn by element (standard_normal.py) in both passes and never stored; no fp32 or permuted copy of an input
+is built. Inputs in fp16, bf16 or fp32 through their strides, outputs contiguous; all arithmetic in fp32; one partial
+sum a program or row, so that two runs agree bit for bit. Reference: aevae_fast/reference/reparameterize_kl.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,17 @@ import triton
 import triton.language as tl
 
 from .diagonal_gaussian import (
-    against_prior, bounds, clamped, load, new_kl, prior_arguments, spread, store_kl, summed, tile, tiling,
+    against_prior,
+    bounds,
+    clamped,
+    load,
+    new_kl,
+    prior_arguments,
+    spread,
+    store_kl,
+    summed,
+    tile,
+    tiling,
 )  # fmt: skip
 from .gaussian_kl import gradients
 from .standard_normal import native, standard_normal

@@ -1,4 +1,4 @@
-"""Standard normal noise from counter-based Philox4x32-10 (Salmon et al. 2011, "Parallel Random Numbers: as Easy as 1, 2, 3").
+"""Standard normal noise from counter-based Philox4x32-10; Salmon et al. 2011.
 
     key = seed (64 bits)    counter = (e // 4 low, e // 4 high, sample, 0)    element e takes lane e % 4
 
@@ -77,7 +77,7 @@ def _minus_two_log(u):
     f = (bits - (exponent << 23)).to(tl.float32, bitcast=True) - 1.0
     # -2 ln(1 + f)/f, fitted at Chebyshev nodes.
     q = -3.97971301e-01 + f * (3.44940266e-01 + f * (-3.24683796e-01 + f * 2.02681135e-01))
-    q = -1.99999989e+00 + f * (1.00000726e+00 + f * (-6.66702283e-01 + f * (4.99401434e-01 + f * q)))
+    q = -1.99999989e00 + f * (1.00000726e00 + f * (-6.66702283e-01 + f * (4.99401434e-01 + f * q)))
     return exponent.to(tl.float32) * -1.3862943611198906 + f * q
 
 

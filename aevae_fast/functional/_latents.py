@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -68,8 +69,12 @@ def lay_out(mean: Tensor, *others: Tensor | None) -> Layout:
     Two such axes are enough for a chunk of an encoder's output along any dimension, a channel-first or channels-last
     map, and a prior per channel or per latent. Only tensors whose axes do not merge into two are copied.
     """
-    order = sorted(range(1, mean.ndim), key=lambda axis: -mean.stride(axis))
-    order = [0, *order]
+    order = [0]
+    for axis in range(1, mean.ndim):  # insertion: tracing can compare strides, not sort by them
+        place = len(order)
+        while place > 1 and mean.stride(order[place - 1]) < mean.stride(axis):
+            place -= 1
+        order.insert(place, axis)
     views = [None if t is None else t.expand(mean.shape).permute(order) for t in (mean, *others)]
     sizes = views[0].shape if views[0] is not None else mean.shape
     breaks = _breaks(views)
@@ -96,7 +101,7 @@ def _breaks(views: list[Tensor | None]) -> list[int]:
         if tensor is None:
             continue
         axes = [axis for axis in range(1, tensor.ndim) if tensor.shape[axis] != 1]
-        for before, axis in zip(axes, axes[1:], strict=False):
+        for before, axis in pairwise(axes):
             if tensor.stride(before) != tensor.shape[axis] * tensor.stride(axis) and axis not in found:
                 found.append(axis)
     return found

@@ -29,14 +29,15 @@ def reparameterize_kl(
 ) -> tuple[Tensor, Tensor]:
     """z = mean + σ·ε, ε ~ N(0, 1), and KL(N(mean, σ²) ‖ prior); Kingma & Welling 2014 (arXiv:1312.6114).
 
-    One pass forward and one backward. A seed of 64 bits is drawn from torch's generator, on the device; the noise follows
-    from it and from an element's place in mean's memory, and is drawn again for the gradient, so that only the inputs and
-    the seed are kept. The same generator state gives the same z for the same layout on the same kind of device.
+    One pass forward and one backward. A seed of 64 bits is drawn from torch's generator, on the device. The noise
+    follows from it and from an element's place in mean's memory, and is drawn again for the gradient, so that only the
+    inputs and the seed are kept. The same generator state gives the same z for the same layout on the same device.
 
     Args:
         mean, logvar: `[B, ...]`, any strides: chunks of one encoder output and channel-first maps are read in place.
             float16, bfloat16, float32; float64 goes to the reference.
-        generator: on mean's device; torch's default one where absent.
+        generator: on mean's device; torch's default one where absent. `torch.compile` does not trace generators: seed
+            the default one there.
         parameterization: what logvar holds: "logvar" ln σ², "logstd" ln σ, "std" σ, "softplus" ln(e^σ - 1). A negative
             σ gives NaN: to raise, the host would have to wait for the device.
         clamp: (lo, hi) within which logvar, as it is given, is taken; its gradient is 1 at both ends, 0 beyond.
@@ -51,8 +52,8 @@ def reparameterize_kl(
 
     Returns:
         z: mean's dtype and shape, `[samples, *mean.shape]` where samples is given; in the order of mean's memory.
-        kl: nats, float32: mean's shape, `[B]` or 0-d. An empty batch gives 0; an input that is not finite gives a KL that
-            is not, even under a clamp.
+        kl: nats, float32: mean's shape, `[B]` or 0-d. An empty batch gives 0; an input that is not finite gives a KL
+            that is not, even under a clamp.
 
     Raises:
         TypeError, ValueError: a dtype, shape, device or option that does not fit, named.

@@ -21,8 +21,8 @@ class GaussianLatent(nn.Module):
             the batch, axis 0.
         parameterization: what the second half holds: "logvar" ln σ², "logstd" ln σ, "std" σ, "softplus" ln(e^σ - 1). A
             negative σ gives NaN.
-        clamp: (lo, hi) within which the second half is taken, as (-30, 20) in latent diffusion models; the gradient is 1
-            at both ends and 0 beyond.
+        clamp: (lo, hi) within which the second half is taken, as (-30, 20) in latent diffusion models; the gradient is
+            1 at both ends and 0 beyond.
         reduction: of the KL. "none": per element; "latent": summed over all but the batch; "batch": the mean of that.
         samples: how many z to draw for each input, along a new first axis; None: one, with no axis for it.
         free_bits: nats that each element of the KL counts at least (Kingma et al. 2016); no gradient below.

@@ -1,6 +1,6 @@
 """KL between diagonal Gaussians in blocks that stay in cache, and the gradient of it.
 
-Specification: `aevae_fast.reference.gaussian_kl`. With w = ln σ² - ln s² and u = (μ - m)/s the KL is ½(u² + eʷ - 1 - w).
+Specification: `aevae_fast.reference.gaussian_kl`. The KL is ½(u² + eʷ - 1 - w), w = ln σ² - ln s², u = (μ - m)/s.
 """
 
 import math
@@ -160,17 +160,15 @@ class Gradients:
         prior_grad: bool,
     ) -> None:
         self.mean, self.logvar, self.priors = mean, logvar, (prior_mean, prior_logvar)
-        self.parameterization, self.clamp, self.free_bits, self.prior_grad = (
-            parameterization,
-            clamp,
-            free_bits,
-            prior_grad,
-        )
+        self.parameterization, self.clamp = parameterization, clamp
+        self.free_bits, self.prior_grad = free_bits, prior_grad
         shape = mean.shape if prior_grad else (0,)
         prior_grads = (torch.zeros(shape, device=mean.device), torch.zeros(shape, device=mean.device))
         self.results = (mean.new_empty(mean.shape), logvar.new_empty(mean.shape), *prior_grads)
 
-    def store(self, block: Block, grad_kl: Tensor | None, grad_z: Tensor | None = None, eps: Tensor | None = None) -> None:
+    def store(
+        self, block: Block, grad_kl: Tensor | None, grad_z: Tensor | None = None, eps: Tensor | None = None
+    ) -> None:
         """grad_kl [B, S, D], [B] or [] float32; grad_z and eps: [samples, ...] of this block."""
         mean, raw = self.mean[block].float(), self.logvar[block].float()
         p = clamped(raw, self.clamp)

@@ -1,8 +1,8 @@
 """Reparameterized sample and KL, block by block, and their gradient, for which the noise is drawn again.
 
 Specification: `aevae_fast.reference.reparameterize_kl`. Noise comes from torch's own normal generator on the tensors'
-device, started from the seed: on a CPU that costs a tenth of Philox in int64 arithmetic, and drawing it twice costs less
-than writing and reading it. Other devices than the CPU wait for the seed to arrive.
+device, started from the seed: on a CPU that is far faster than Philox in int64 arithmetic, and drawing it twice costs
+no more than storing it. Other devices than the CPU wait for the seed to reach the host.
 """
 
 from collections.abc import Iterator

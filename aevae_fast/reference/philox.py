@@ -12,7 +12,7 @@ _WORD = 0xFFFFFFFF
 
 
 def philox(seed: Tensor, counter: Tensor) -> Tensor:
-    """seed: one int64, the key of 64 bits; counter [..., 4] int64, words of 32 bits → [..., 4] int64, 32 random bits."""
+    """seed: one int64, the key of 64 bits; counter [..., 4] int64, words of 32 bits → as many random words."""
     c0, c1, c2, c3 = counter.unbind(-1)
     k0, k1 = seed & _WORD, (seed >> 32) & _WORD
     for _ in range(10):
