@@ -46,19 +46,22 @@ def spread(p: Tensor, parameterization: str) -> tuple[Tensor, Tensor]:
 
 
 def slope(p: Tensor, sigma: Tensor, parameterization: str) -> Tensor | float:
-    """d ln σ² / dp."""
+    """Half of d ln σ² / dp."""
     if parameterization in ("logvar", "logstd"):
-        return 1.0 if parameterization == "logvar" else 2.0
-    return 2 / sigma if parameterization == "std" else torch.sigmoid(p).mul_(2).div_(sigma)
+        return 0.5 if parameterization == "logvar" else 1.0
+    return 1 / sigma if parameterization == "std" else torch.sigmoid(p).div_(sigma)
 
 
-def excess(w: Tensor, exp_w: Tensor) -> Tensor:
-    """eʷ - 1 - w, given eʷ, which is spent."""
-    small = torch.mul(w, _SERIES[0])
+def excess(w: Tensor) -> Tensor:
+    """eʷ - 1 - w: at v, which is w brought within ±_NEAR, by its series; from there on (eʷ - eᵛ) - (w - v), which is 0
+    where v is w. Choosing by a mask would take three times as long."""
+    w = w.contiguous()  # so that both exponentials take the same path and agree bit for bit where v is w
+    v = w.clamp(-_NEAR, _NEAR)
+    total = torch.mul(v, _SERIES[0])
     for coefficient in _SERIES[1:-1]:
-        small.add_(coefficient).mul_(w)
-    small.add_(_SERIES[-1]).mul_(w).mul_(w)
-    return torch.where(w.abs() < _NEAR, small, exp_w.sub_(1).sub_(w))
+        total.add_(coefficient).mul_(v)
+    total.add_(_SERIES[-1]).mul_(v).mul_(v)
+    return total.add_(w.exp().sub_(v.exp()).sub_(w.sub(v)))
 
 
 def against_prior(
@@ -69,16 +72,11 @@ def against_prior(
     return (mean - prior_mean) * scale, log_var - prior_logvar, scale
 
 
-def block_kl(
-    mean: Tensor, sigma: Tensor, log_var: Tensor, priors: tuple[Tensor, Tensor] | None, free_bits: float
-) -> Tensor:
+def block_kl(mean: Tensor, log_var: Tensor, priors: tuple[Tensor, Tensor] | None, free_bits: float) -> Tensor:
     """KL of each element of a block, doubled."""
-    if priors is None:
-        doubled = excess(log_var, sigma.square())
-    else:
+    if priors is not None:
         mean, log_var, _ = against_prior(mean, log_var, *priors)
-        doubled = excess(log_var, log_var.exp())
-    doubled.addcmul_(mean, mean)
+    doubled = excess(log_var).addcmul_(mean, mean)
     return doubled.clamp_(min=2 * free_bits) if free_bits > 0 else doubled
 
 
@@ -121,9 +119,9 @@ def gaussian_kl(
     """KL of [B, S, D] views, float32: [B, S, D] for "none", [B] for "latent", the whole sum for "batch"."""
     total = Total(mean, reduction)
     for block in blocks(mean.shape):
-        sigma, log_var = spread(clamped(logvar[block].float(), clamp), parameterization)
+        _, log_var = spread(clamped(logvar[block].float(), clamp), parameterization)
         priors = part_of((prior_mean, prior_logvar), block)
-        total.add(block, block_kl(mean[block].float(), sigma, log_var, priors, free_bits))
+        total.add(block, block_kl(mean[block].float(), log_var, priors, free_bits))
     return total.result()
 
 
@@ -179,7 +177,7 @@ class Gradients:
             grad_mean = grad_z[0] if single else grad_z.sum(0, dtype=torch.float32)
             grad_log = (eps.mul_(grad_z)[0] if single else eps.mul_(grad_z).sum(0)).mul_(sigma)
         if grad_kl is not None:
-            grad_u, grad_w = self._of_kl(block, grad_kl, mean, sigma, log_var)
+            grad_u, grad_w = self._of_kl(block, grad_kl, mean, log_var)
             grad_mean = grad_u if grad_mean is None else grad_u.add_(grad_mean)
             grad_log = grad_w if grad_log is None else grad_log.add_(grad_w)
         assert grad_mean is not None
@@ -189,17 +187,14 @@ class Gradients:
             lo, hi = self.clamp
             grad_log.masked_fill_((raw < lo) | (raw > hi), 0.0)
         self.results[0][block] = grad_mean
-        torch.mul(grad_log, 0.5, out=grad_log)
         self.results[1][block] = grad_log
 
-    def _of_kl(
-        self, block: Block, grad_kl: Tensor, mean: Tensor, sigma: Tensor, log_var: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _of_kl(self, block: Block, grad_kl: Tensor, mean: Tensor, log_var: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of the KL to mean and, doubled, to ln σ²; the prior's are stored."""
         weight = grad_kl[block] if grad_kl.ndim == 3 else grad_kl[block[0]][:, None, None] if grad_kl.ndim else grad_kl
         priors = part_of(self.priors, block)
         if self.free_bits > 0:
-            doubled = block_kl(mean, sigma, log_var, priors, 0.0)
+            doubled = block_kl(mean, log_var, priors, 0.0)
             weight = torch.where(doubled < 2 * self.free_bits, 0.0, weight)
         if priors is None:
             return mean * weight, torch.expm1(log_var).mul_(weight)

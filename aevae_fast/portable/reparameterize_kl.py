@@ -41,7 +41,7 @@ def reparameterize_kl(
         sigma, log_var = spread(clamped(logvar[block].float(), clamp), parameterization)
         z[(slice(None), *block)] = eps.mul_(sigma).add_(center)
         priors = part_of((prior_mean, prior_logvar), block)
-        total.add(block, block_kl(center, sigma, log_var, priors, free_bits))
+        total.add(block, block_kl(center, log_var, priors, free_bits))
     return z, total.result()
 
 

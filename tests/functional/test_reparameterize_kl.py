@@ -103,8 +103,14 @@ def test_forced_implementations_share_the_kernels_noise() -> None:
     torch.testing.assert_close(double, mean.double() + torch.exp(mean.double() / 2) * eps, rtol=1e-6, atol=1e-6)
 
 
-def test_kl_near_the_prior_and_far_from_it() -> None:
+@pytest.mark.parametrize("layout", ["rows", "every_third", "columns"])
+def test_kl_near_the_prior_and_far_from_it(layout: str) -> None:
     raw = torch.tensor([[0, 1e-7, -1e-6, 2e-6, 1e-4, -1e-3, 0.03, -0.3, 0.49, -0.51, 1, -2, 5, -30, 20]])
+    raw = raw.repeat(9, 1)
+    if layout == "every_third":
+        raw = torch.randn(9, 45)[:, ::3].copy_(raw)
+    elif layout == "columns":
+        raw = raw.T.contiguous().T
     mean = torch.full_like(raw, 1e-9)
     kl = functional.gaussian_kl(mean, raw, reduction="none")
     exact = functional.gaussian_kl(mean.double(), raw.double(), reduction="none")
