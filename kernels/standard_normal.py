@@ -4,10 +4,11 @@
 
 Lanes (0, 1) and (2, 3) are each one Box-Muller pair: a point at radius sqrt(-2 ln u), u = (x + ½)·2⁻³², and a uniform
 angle. An element's noise depends on its number alone, so it can be drawn again anywhere. `tl.randn4x` uses the same
-integers, but floors u at 1e-7, which ends the tails at 5.68 (here 6.76), and takes twice the instructions.
+integers, but floors u at 1e-7, which ends the tails at 5.68 (here 6.76).
 
-NATIVE uses NVIDIA's own logarithm and sine, which stray up to 2e-6 from the reference; polynomials serve elsewhere, at
-23 instructions more a pair. Reference: aevae_fast/reference/philox.py.
+NATIVE uses NVIDIA's own logarithm and sine, which by the PTX manual's bounds stray some 3e-6 from the reference, up to
+5e-4 next to radius 0; polynomials, good to 1e-6, serve elsewhere at 30 instructions more a pair.
+Reference: aevae_fast/reference/philox.py.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def _normal_pair(radius_bits, angle_bits, NATIVE: tl.constexpr):
     """Two words of 32 random bits → two independent standard normals."""
     u = radius_bits.to(tl.float32) * 2.3283064365386963e-10 + 1.1641532182693481e-10
     if NATIVE:
-        r = tl.sqrt(-1.3862943611198906 * libdevice.fast_log2f(u))
+        r = tl.sqrt(tl.maximum(-1.3862943611198906 * libdevice.fast_log2f(u), 0.0))  # next to 1 its sign may be wrong
         angle = angle_bits.to(tl.int32, bitcast=True).to(tl.float32) * 1.4629180792671596e-9  # 2π · 2⁻³²
         return r * libdevice.fast_cosf(angle), r * libdevice.fast_sinf(angle)
     else:

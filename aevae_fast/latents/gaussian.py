@@ -89,8 +89,8 @@ class GaussianLatent(nn.Module):
             raise ValueError(
                 f"x must hold mean and log-variance along dim {self.dim}, an even size; got shape {tuple(x.shape)}"
             )
-        size = x.shape[self.dim] // 2
-        return x.narrow(self.dim, 0, size), x.narrow(self.dim, size, size)
+        mean, logvar = x.chunk(2, self.dim)
+        return mean, logvar
 
     def extra_repr(self) -> str:
         parts = [f"dim={self.dim}", f"parameterization={self.parameterization!r}", f"reduction={self.reduction!r}"]
