@@ -9,7 +9,7 @@ The product does not yield the score but a proved lower bound of it. In float32 
 
 and -e_k rides along as two more columns of the product, [x, 1, ‖x‖] · [-c, ½‖c‖² - a‖c‖², -a‖c‖]. A code can be
 nearest only if its lower bound is at most the winner's upper bound, so a row where one code alone passes is certified.
-The others (a few in a thousand on random data) compare their candidates by Σ(x - c)² in float64.
+The others, few on most data, compare their candidates by Σ(x - c)² in float64.
 
 Rows and codes are first shifted by one common vector: the argmin stays where it is and the bound shrinks, so data that
 sits at 1000 ± 0.01 is certified too. See `aevae_fast.reference.nearest_code` for the specification.
@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._rows import not_finite, row_blocks
+from ._rows import not_finite, row_blocks, wide_dtype
 
 _ROWS, _CODES, _GROUP = 512, 1024, 16  # 512·1024 scores are 2 MB: they stay in L2; amin over 16 codes is vectorised
 _EXACT_ELEMENTS = 1 << 19  # float64 elements that the exact comparison holds at a time: 4 MB
@@ -69,11 +69,16 @@ class _Workspace:
         self.scores = new(min(_CODES, size) * _ROWS)
         self.group_best = new(size // _GROUP * _ROWS)
         self.members = new(tiles * _GROUP * _ROWS)
-        self.numbers = torch.arange(max(tiles, size) * _GROUP, dtype=torch.int32)[:, None]
+        # Codes in a group's tile lie `strides` apart; the last tile may be smaller.
+        self.strides = torch.full((tiles,), _CODES // _GROUP, device=new(0).device)
+        self.strides[-1] = (size - (tiles - 1) * _CODES) // _GROUP
+        self.numbers = torch.arange(max(tiles * _GROUP, size // _GROUP), dtype=torch.int32, device=new(0).device)[
+            :, None
+        ]
 
 
 def _argmin(values: Tensor, best: Tensor, numbers: Tensor) -> Tensor:
-    """First row of `values [m, n]` that equals `best [n]`. torch's own argmin is not vectorised: 4 times slower."""
+    """First row of `values [m, n]` that equals `best [n]`. torch's own argmin is not vectorised."""
     return torch.where(values <= best, numbers[: len(values)], len(values) - 1).amin(0)
 
 
@@ -90,7 +95,7 @@ def _search(columns: Tensor, codes: _Codes, workspace: _Workspace) -> tuple[Tens
     """columns [D + 2, n] → the best code [n] int64 and whether it is certified [n] bool."""
     size, n = len(codes.columns), columns.shape[1]
     group_best = workspace.group_best[: size // _GROUP * n].view(-1, n)
-    members, winners = [], []
+    winners = []
     for number, k in enumerate(range(0, size, _CODES)):
         part = codes.columns[k : k + _CODES]
         groups = len(part) // _GROUP  # group g holds the codes k + g, k + g + groups, …: their minimum is vectorised
@@ -103,14 +108,12 @@ def _search(columns: Tensor, codes: _Codes, workspace: _Workspace) -> tuple[Tens
         member = workspace.members[number * _GROUP * n : (number + 1) * _GROUP * n].view(_GROUP, 1, n)
         torch.gather(scores, 1, winner.expand(_GROUP, 1, n), out=member)
         winners.append(winner)
-        members.append(groups)
-    stride = torch.tensor(members)
-    member = workspace.members[: len(members) * _GROUP * n].view(-1, n)
+    member = workspace.members[: len(winners) * _GROUP * n].view(-1, n)
     lower = member.amin(0)
     place = _argmin(member, lower, workspace.numbers).long()
     tile = place // _GROUP
     group = torch.stack(winners).gather(0, tile[None])
-    index = tile * _CODES + (place % _GROUP) * stride[tile] + group[0]
+    index = tile * _CODES + (place % _GROUP) * workspace.strides[tile] + group[0]
     norm = codes.norms[index]
     upper = lower + 2 * codes.a * norm * (columns[-1] + norm) + 2 * (len(columns) * 2.0**-126)
     other_groups = group_best.scatter_(0, tile[None] * (_CODES // _GROUP) + group, torch.inf).amin(0)
@@ -120,7 +123,7 @@ def _search(columns: Tensor, codes: _Codes, workspace: _Workspace) -> tuple[Tens
 
 def _exact_distance(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
     """x [p, D] and codebook [p, D], paired → distance [p] float64."""
-    x, codebook = x.double(), codebook.double()
+    x, codebook = x.to(wide_dtype(x)), codebook.to(wide_dtype(x))
     if metric == "euclidean":
         return (x - codebook).square_().sum(-1)
     codebook = F.normalize(codebook, dim=-1) if metric == "cosine" else codebook
@@ -135,8 +138,9 @@ def _resolve(x: Tensor, columns: Tensor, codebook: Tensor, codes: _Codes, metric
     upper = (lower + 2 * codes.a * norms * (columns[-1] + norms)).amin(0) + 2 * (dim + 2) * 2.0**-126
     row, code = torch.nonzero(~(lower > upper).T, as_tuple=True)  # "not greater" keeps what overflowed to NaN
     step = max(1, _EXACT_ELEMENTS // dim)
-    pairs = zip(row.split(step), code.split(step), strict=True)
-    distance = torch.cat([_exact_distance(x[r], codebook[c], metric) for r, c in pairs]).nan_to_num_(torch.inf)
+    distance = torch.empty(len(row), dtype=wide_dtype(x), device=x.device)
+    for r, c, found in zip(row.split(step), code.split(step), distance.split(step), strict=True):
+        found.copy_(_exact_distance(x[r], codebook[c], metric).nan_to_num_(torch.inf))
     best = distance.new_full((len(x),), torch.inf).scatter_reduce_(0, row, distance, "amin")
     tied = torch.where(distance == best[row], code, size)
     return row.new_full((len(x),), size).scatter_reduce_(0, row, tied, "amin")
