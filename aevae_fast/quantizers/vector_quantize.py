@@ -12,10 +12,11 @@ from ..functional import Impl
 from ..functional._checks import check_device, check_input, check_rows
 from ..functional._dispatch import choose
 from .codebook import Codebook
+from .loading import LoadsWhole
 from .updates import move
 
 
-class VectorQuantize(nn.Module):
+class VectorQuantize(LoadsWhole):
     """Vector quantization with an EMA or a gradient codebook; van den Oord et al. 2017 (arXiv:1711.00937).
 
     The codebook moves once per `optimizer.step()`: statistics of all backward passes since the last step are joined,

@@ -434,6 +434,21 @@ def test_built_on_meta_and_loaded_by_assignment() -> None:
     states_close(train(source), train(model))
 
 
+@pytest.mark.parametrize("damage", ["size", "unknown_key", "missing_key"])
+def test_a_state_that_does_not_fit_changes_nothing(damage: str) -> None:
+    layer = VectorQuantize(6, 20, codebook_dim=4)
+    before = copy.deepcopy(layer.state_dict())
+    state = VectorQuantize(6, 30 if damage == "size" else 20, codebook_dim=4).state_dict()
+    if damage == "unknown_key":
+        state["_codebook.what"] = torch.zeros(1)
+    if damage == "missing_key":
+        del state["_codebook.embed_avg"]
+    with pytest.raises(RuntimeError, match=r"_codebook\."):
+        layer.load_state_dict(state)
+    for name, tensor in layer.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
 def test_mask() -> None:
     torch.manual_seed(0)
     mask = torch.rand(4, 25) > 0.4
