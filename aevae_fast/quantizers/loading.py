@@ -7,7 +7,7 @@ from torch import nn
 
 
 class LoadsWhole(nn.Module):
-    """A module that an error in `load_state_dict` leaves as it was; PyTorch's own keeps what fitted before the error."""
+    """A module that an error in `load_state_dict` leaves as it was; PyTorch keeps what fitted before it."""
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As `torch.nn.Module.load_state_dict`.

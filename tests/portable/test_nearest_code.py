@@ -103,7 +103,7 @@ def test_the_bound_holds_for_every_code() -> None:
     for data in DATA:
         x, codebook = DATA[data](200, 160, 48)
         codes = _prepare(codebook, "euclidean")
-        columns = _load_rows(x[None], codes, _Workspace(codes))
+        columns = _load_rows(x[None], codes, _Workspace(codes, 200))
         lower = (codes.columns @ columns).double()
         rows, centred = x.double() - codes.shift, codebook.double() - codes.shift
         score = 0.5 * centred.square().sum(1)[:, None] - centred @ rows.T
