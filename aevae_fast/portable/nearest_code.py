@@ -115,12 +115,12 @@ def _search(columns: Tensor, codes: _Codes, workspace: _Workspace) -> tuple[Tens
     member = members.flatten(0, 1)
     lower = member.amin(0)
     place = _argmin(member, lower, workspace.numbers).long()
-    number = place // _GROUP
-    group = winners.gather(0, number[None])
-    index = number * _CODES + (place % _GROUP) * workspace.strides[number] + group[0]
+    home = place // _GROUP
+    group = winners.gather(0, home[None])
+    index = home * _CODES + (place % _GROUP) * workspace.strides[home] + group[0]
     norm = codes.norms[index]
     upper = lower + 2 * codes.a * norm * (columns[-1] + norm) + 2 * (len(columns) * 2.0**-126)
-    other_groups = group_best.scatter_(0, number[None] * (_CODES // _GROUP) + group, torch.inf).amin(0)
+    other_groups = group_best.scatter_(0, home[None] * (_CODES // _GROUP) + group, torch.inf).amin(0)
     other_members = member.scatter_(0, place[None], torch.inf).amin(0)
     return index, (other_groups > upper) & (other_members > upper)
 
