@@ -26,7 +26,7 @@ $(VENV)/.dev: $(VENV)/.train
 	@touch $@
 
 demo: $(VENV)/.train
-	$(BIN)/aevae-fast train vqvae --data mnist --out $(DEMO)
+	$(BIN)/aevae-fast train vqvae --data mnist --out $(DEMO) --overwrite
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ python -m benchmarks.report --check    exits 1 where README and the records diff
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ _BUSY = 0.7  # load average before the suite from which its numbers are to be ta
 _MEMORY = {"search memory": "nearest code", "step memory": "training step"}
 
 
-def render(records: list[dict[str, Any]]) -> str:
-    """Markdown for these records."""
-    return "\n\n".join(part for record in records for part in _sections(record))
+def render(records: list[dict[str, Any]], folder: Path | None = None) -> str:
+    """Markdown for these records and for the other reports in `folder`."""
+    parts = [part for record in records for part in _sections(record)]
+    return "\n\n".join([*parts, *_training(folder), *_compiled(folder)] if folder else parts)
 
 
 def _sections(record: dict[str, Any]) -> list[str]:
@@ -39,6 +41,39 @@ def _sections(record: dict[str, Any]) -> list[str]:
     if memory:
         parts += ["**Peak memory** beyond the inputs, MiB", _memory_table(memory)]
     return parts
+
+
+def _training(folder: Path) -> list[str]:
+    """Mean and spread over seeds of the same model with different quantizers, from `benchmarks.training_quality`."""
+    file = folder / "training_quality.json"
+    if not file.is_file():
+        return []
+    record = json.loads(file.read_text(encoding="utf-8"))
+    settings = record["settings"]
+    title = f"### Training: a VQ-VAE on {settings['data']}, {settings['steps']} steps, {settings['seeds']} seeds"
+    rows = [["quantizer", "held-out error / variance", "perplexity", "dead codes in training"]]
+    for name, layer in record["layers"].items():
+        figures = [layer["held_out"]["nmse"], layer["held_out"]["perplexity"], layer["train"]["dead_codes"]]
+        cells = (f"{f['mean']:.{n}f} ± {f['std']:.{n}f}" for f, n in zip(figures, (4, 0, 0), strict=True))
+        rows.append([name, *cells])
+    return [title, f"{record['device']}, commit {record['commit'][:12]}", _table(rows)]
+
+
+def _compiled(folder: Path) -> list[str]:
+    """What the search costs on GPUs that were not there, from `benchmarks.compile_report`."""
+    file = folder / "compile_report.json"
+    if not file.is_file():
+        return []
+    record = json.loads(file.read_text(encoding="utf-8"))
+    rows = [["nearest_code", *record["targets"]]]
+    for dim in (64, 256):
+        for dtype in ("bf16", "fp32"):
+            found = [target.get(f"nearest_code D={dim} {dtype} rows") for target in record["targets"].values()]
+            rows.append([f"D = {dim}, {dtype}", *(f"{row['per_pair']:.2f}" if row else "-" for row in found)])
+    text = (
+        f"Instructions per (row, code) pair in the main loop, counted in the machine code (Triton {record['triton']})"
+    )
+    return ["### Kernels, compiled for GPUs that were not there", text, _table(rows)]
 
 
 def _names(entries: list[dict[str, Any]]) -> list[str]:
@@ -86,7 +121,7 @@ def _table(rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:]))
 
 
-def updated(readme: str, records: list[dict[str, Any]]) -> str:
+def updated(readme: str, records: list[dict[str, Any]], folder: Path | None = None) -> str:
     """`readme` with what is between its markers replaced.
 
     Raises:
@@ -96,7 +131,7 @@ def updated(readme: str, records: list[dict[str, Any]]) -> str:
     _, end, tail = rest.partition(END)
     if not (begin and end) or BEGIN in tail or END in tail:
         raise ValueError(f"README must hold {BEGIN} and then {END}, once each")
-    return f"{head}{BEGIN}\n\n{render(records)}\n\n{END}{tail}"
+    return f"{head}{BEGIN}\n\n{render(records, folder)}\n\n{END}{tail}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -106,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     before = options.readme.read_text(encoding="utf-8")
-    after = updated(before, read_records(options.results))
+    after = updated(before, read_records(options.results), options.results)
     if options.check:
         if before != after:
             print("README does not show what the records hold: python -m benchmarks.report", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Count and sum of the rows of each code, the same bits on every run.
 
     counts[k] = #{n : indices[n] = k}      sums[k] = Σ_{n : indices[n] = k} x[n]        (index -1 is skipped)
+    with a center [K, D]:              sums[k] = Σ (x[n] - center[k]), each difference rounded once, in fp32
 
 Rows are put in the order of their codes by a stable sort of the indices alone; x is gathered in place. A program owns a
 fixed range of CHUNK sorted rows, whatever the codes, so a code with half of all rows is spread over N / (2·CHUNK)
@@ -22,11 +23,12 @@ SPAN = 64
 
 @triton.jit
 def _chunk_sums_kernel(
-    x_ptr, order_ptr, sorted_ptr, starts_ptr, sums_ptr, partial_ptr,
+    x_ptr, center_ptr, order_ptr, sorted_ptr, starts_ptr, sums_ptr, partial_ptr,
     N, S, D, stride_xb, stride_xs, stride_xd,
-    CHUNK: tl.constexpr, BLOCK_D: tl.constexpr,
+    HAS_CENTER: tl.constexpr, CHUNK: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    # x :: [B, S, D]   order :: [N] int64   sorted :: [N] int32   starts :: [K + 1] int64   sums :: [K, D] fp32
+    # x :: [B, S, D]   center :: [K, D] fp32   order :: [N] int64   sorted :: [N] int32   starts :: [K + 1] int64
+    # sums :: [K, D] fp32
     # partial :: [chunks, 2, D] fp32: of a code begun in an earlier chunk; of one begun here that goes on
     first = tl.program_id(0).to(tl.int64) * CHUNK
     at = first + tl.arange(0, CHUNK)
@@ -38,6 +40,9 @@ def _chunk_sums_kernel(
     rows = x_ptr + (n // S) * stride_xb + (n % S) * stride_xs
     inside = (code >= 0)[:, None] & (d < D)[None, :]
     x = tl.load(rows[:, None] + d.to(tl.int64)[None, :] * stride_xd, mask=inside, other=0.0).to(tl.float32)
+    if HAS_CENTER:
+        at_center = center_ptr + code.to(tl.int64)[:, None] * D + d[None, :]
+        x -= tl.load(at_center, mask=inside, other=0.0)
     # Every row gets the sum over the rows of its code; a 0/1 product in IEEE fp32, CHUNK multiply-adds an element.
     same = (code[:, None] == tl.trans(code[:, None])).to(tl.float32)
     total = tl.dot(same, x, input_precision="ieee")
@@ -98,9 +103,9 @@ def _combine_sums_kernel(
 
 
 def codebook_statistics(
-    x: torch.Tensor, indices: torch.Tensor, codebook_size: int
+    x: torch.Tensor, indices: torch.Tensor, codebook_size: int, center: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(counts [K], sums [K, D]) in float32 of the rows of x [B, S, D] by indices [B, S]; -1 is skipped."""
+    """(counts [K], sums [K, D]) in float32 of x [B, S, D], or of x - center[index], by indices [B, S]; skips -1."""
     batch, length, dimension = x.shape
     total = batch * length
     counts = torch.empty(codebook_size, dtype=torch.float32, device=x.device)
@@ -117,11 +122,15 @@ def codebook_statistics(
     partial = sums.new_empty((spans * SPAN, 2, dimension))
     span = sums.new_empty((spans, dimension))
     _chunk_sums_kernel[(chunks, blocks)](
-        x, order, codes, starts, sums, partial, total, length, dimension, *x.stride(),
-        CHUNK=CHUNK, BLOCK_D=block_d, num_warps=4,
+        x, sums if center is None else center.contiguous(), order, codes, starts, sums, partial,
+        total, length, dimension, *x.stride(),
+        HAS_CENTER=center is not None, CHUNK=CHUNK, BLOCK_D=block_d, num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
-    _span_sums_kernel[(spans, blocks)](partial, span, dimension, SPAN=SPAN, BLOCK_D=block_d, num_warps=4)
-    _combine_sums_kernel[(codebook_size, blocks)](
-        starts, partial, span, counts, sums, dimension, CHUNK=CHUNK, SPAN=SPAN, BLOCK_D=block_d, num_warps=2
+    _span_sums_kernel[(spans, blocks)](
+        partial, span, dimension, SPAN=SPAN, BLOCK_D=block_d, num_warps=4, enable_fp_fusion=True
     )
+    _combine_sums_kernel[(codebook_size, blocks)](
+        starts, partial, span, counts, sums, dimension, CHUNK=CHUNK, SPAN=SPAN, BLOCK_D=block_d,
+        num_warps=2, enable_fp_fusion=True,
+    )  # fmt: skip
     return counts, sums

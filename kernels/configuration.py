@@ -44,27 +44,25 @@ def architecture(device: torch.device) -> str:
 def search_config(dimension: int, dtype: torch.dtype, arch: str, fused: bool) -> SearchConfig:
     """The configuration of nearest_code, or of vector_quantize (fused), which needs registers for its output too.
 
-    Up to D = 128 (64 off sm_90 and sm_100) a program keeps its rows on the chip for the whole sweep; above, it reads
-    and splits them again, 64 dimensions at a time.
+    Up to D = 64 (32 on sm_80 and its like) a program keeps its rows on the chip for the whole sweep; above, it reads
+    them as bf16 parts (split_rows.py), 64 dimensions at a time.
     """
-    wide = arch in ("sm_90", "sm_100", "sm_103")
-    small = (64, 64, 4) if arch.startswith("gfx") else (64, 64, 8) if fused else (32, 64, 4)
-    block_d = max(16, 1 << (dimension - 1).bit_length())
-    if block_d > (128 if wide else 64):
-        if wide:
-            small = (128, 64, 8) if arch == "sm_90" else (64, 64, 8 if fused or dtype == torch.bfloat16 else 4)
-        block_n, block_k, num_warps = small
-        return SearchConfig(block_n, block_k, 64, -(-dimension // 64) * 64, num_warps, 2)
-    # Rows that are not 16-byte aligned take a register pair of address per element.
+    wide, amd = arch in ("sm_90", "sm_100", "sm_103"), arch.startswith("gfx")
+    streamed = dimension > (64 if wide or amd else 32)
+    block_d = (32 if dimension <= 64 else 64) if streamed else max(16, 1 << (dimension - 1).bit_length())
+    padded_d = -(-dimension // 64) * 64 if streamed else block_d
     aligned = dimension % 16 == 0
+    if amd:
+        block_n = 128 if aligned or not streamed else 64
+        return SearchConfig(block_n, 64, block_d, padded_d, 4 if streamed else 8, 2)
     if not wide:
-        block_n, block_k, num_warps = small
-    elif block_d == 128:
-        block_n, block_k, num_warps = 128 if aligned else 64, 128, 8
-    elif block_d < 64:
-        block_n, block_k, num_warps = 128, 256 if aligned or not fused else 128, 8
-    else:
-        # fp32 in vector_quantize would spill at 256 codes; 128 take 3.3 instructions a pair where 256 take 2.4.
-        roomy = aligned and (not fused or dtype == torch.bfloat16)
-        block_n, block_k, num_warps = 128, 256 if roomy else 128, 8
-    return SearchConfig(block_n, block_k, block_d, block_d, num_warps, 2)
+        block_n, block_k = (64, 64) if aligned else (32, 64)
+        if dimension <= 64:
+            block_n, block_k = 128 if dimension <= 16 else 64, 32
+        return SearchConfig(block_n, block_k, block_d, padded_d, 4, 3 if streamed else 2)
+    # Rows that are not 16-byte aligned take a register pair of address per element; fp32 rows in vector_quantize would
+    # spill at D = 64 and 256 codes, and 128 take 3.3 instructions a pair where 256 take 2.4.
+    if streamed:
+        return SearchConfig(128, 256 if aligned else 128, block_d, padded_d, 8, 2)  # a third stage spills
+    roomy = not fused or (aligned and (block_d < 64 or dtype == torch.bfloat16))
+    return SearchConfig(128, 256 if roomy else 128, block_d, padded_d, 8, 2)

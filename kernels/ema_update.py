@@ -4,8 +4,8 @@
     n̂ = (n + eps) / (total + K·eps) · total                            codebook ← m / n̂
     cosine: codebook ← m / ‖m‖, left as it was where m = 0
 
-The smoothed n̂ never feeds back into n; a total of 0 leaves the codebook as it was. All in float32. No [K, D]
-intermediate is built. Reference: aevae_fast/reference.
+The smoothed n̂ never feeds back into n. Counts that are all 0 (an empty batch) leave everything as it was.
+All in float32. No [K, D] intermediate is built. Reference: aevae_fast/reference.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ def _ema_update_kernel(
     K, D, decay, rest, eps, all_eps,
     NORMALIZE: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    # codebook, embed_avg, sums :: [K, D] fp32   cluster_size, counts :: [K] fp32   total :: [] fp32, of the new n
+    # codebook, embed_avg, sums :: [K, D] fp32   cluster_size, counts :: [K] fp32
+    # total :: [] fp32, of the new n; below 0 where nothing was counted
     k = tl.program_id(0).to(tl.int64) * BLOCK_K + tl.arange(0, BLOCK_K)
-    live = k < K
+    total = tl.load(total_ptr + tl.zeros_like(k))
+    live = (k < K) & (total >= 0.0)
     n = decay * tl.load(cluster_size_ptr + k, mask=live, other=0.0)
     n += rest * tl.load(counts_ptr + k, mask=live, other=0.0)
     tl.store(cluster_size_ptr + k, n, mask=live)
-    total = tl.load(total_ptr + tl.zeros_like(k))
     divisor = (n + eps) / (total + all_eps) * total
     moves = live & (total > 0.0)
     if NORMALIZE:
@@ -62,10 +63,10 @@ def ema_update_(
     """Update codebook [K, D], cluster_size [K] and embed_avg [K, D], all float32 and contiguous, in place."""
     size, dimension = codebook.shape
     # Ahead of the pass that overwrites cluster_size: no program may read what another writes.
-    total = torch.lerp(counts, cluster_size, decay).sum()
+    total = torch.where(counts.any(), torch.lerp(counts, cluster_size, decay).sum(), -1.0)
     block_d = min(128, max(16, triton.next_power_of_2(dimension)))
     block_k = 1024 // block_d
     _ema_update_kernel[(triton.cdiv(size, block_k),)](
         codebook, cluster_size, embed_avg, counts, sums, total, size, dimension, decay, 1 - decay, eps, size * eps,
-        NORMALIZE=normalize, BLOCK_K=block_k, BLOCK_D=block_d, num_warps=4,
+        NORMALIZE=normalize, BLOCK_K=block_k, BLOCK_D=block_d, num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip

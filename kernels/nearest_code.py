@@ -14,11 +14,12 @@ import triton.language as tl
 from .configuration import EXTRA, GROUP_STEPS, architecture, search_config
 from .prepared_codebook import prepare_codebook, shifts_rows
 from .search import row_pointers, search_block
+from .split_rows import split_rows
 
 
 @triton.jit(do_not_specialize=["tiles", "K"])
 def _nearest_code_kernel(
-    x_ptr, high_ptr, low_ptr, extra_ptr, bounds_ptr, codes_ptr, shift_ptr, indices_ptr,
+    x_ptr, parts_ptr, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr, indices_ptr,
     N, S, K, D, tiles, stride_xb, stride_xs, stride_xd, kappa,
     METRIC: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr, PADDED_D: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, GROUP_STEPS: tl.constexpr,
@@ -28,8 +29,8 @@ def _nearest_code_kernel(
     n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     live = n < N
     index = search_block(
-        row_pointers(x_ptr, n, S, stride_xb, stride_xs), live,
-        high_ptr, low_ptr, extra_ptr, bounds_ptr, codes_ptr, shift_ptr, K, D, tiles, stride_xd, kappa,
+        row_pointers(x_ptr, n, N, S, stride_xb, stride_xs), parts_ptr, live,
+        split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr, K, D, tiles, stride_xd, kappa,
         METRIC, ONE_PART, SHIFT_ROWS, PADDED_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
     )  # fmt: skip
     tl.store(indices_ptr + n, index.to(tl.int64), mask=live)
@@ -43,12 +44,15 @@ def nearest_code(x: torch.Tensor, codebook: torch.Tensor, metric: str = "euclide
         return indices
     config = search_config(dimension, x.dtype, architecture(x.device), fused=False)
     prepared = prepare_codebook(codebook, x.dtype, metric, config)
+    shifted = shifts_rows(x.dtype, metric)
+    parts = split_rows(x, prepared, config, shifted)
     _nearest_code_kernel[(triton.cdiv(indices.numel(), config.block_n),)](
-        x, prepared.high, prepared.low, prepared.extra, prepared.bounds, prepared.codes, prepared.shift, indices,
-        indices.numel(), length, codebook.shape[0], dimension, prepared.high.shape[0] // config.block_k, *x.stride(),
-        prepared.kappa,
-        METRIC=metric, ONE_PART=x.dtype == torch.bfloat16, SHIFT_ROWS=shifts_rows(x.dtype, metric),
+        x, parts, prepared.split, prepared.extra, prepared.bounds, prepared.largest, prepared.codes, prepared.shift,
+        indices, indices.numel(), length, codebook.shape[0], dimension, prepared.split.shape[0] // config.block_k,
+        *x.stride(), prepared.kappa,
+        METRIC=metric, ONE_PART=x.dtype == torch.bfloat16, SHIFT_ROWS=shifted,
         PADDED_D=config.padded_d, BLOCK_N=config.block_n, BLOCK_K=config.block_k, BLOCK_D=config.block_d,
         GROUP_STEPS=GROUP_STEPS, EXTRA=EXTRA, num_warps=config.num_warps, num_stages=config.num_stages,
+        enable_fp_fusion=True,
     )  # fmt: skip
     return indices

@@ -17,9 +17,9 @@ true score. With ρ the norm of the residual of a split and u = 2^-8 the unit ro
 κ covers fp32 accumulation, taken as truncating (tensor cores align addends to the largest and cut). A step of 16
 products (of 4 inside, if the hardware works in parts) cuts each addend, the accumulator and the sum by at most 2^-23 of
 the largest of them, itself at most ‖x‖‖c‖ in a sum over D elements: (4 + 2)/4 = 1.5 cuts an element. The lo products
-come first, while the accumulator is small (2^-8 of the rest). So κ = (1.5·BLOCK_D + 32 + blocks)·2^-23, where D beyond
-one block is summed block by block in rounded fp32 (Cauchy-Schwarz over blocks gives ‖x‖‖c‖ once); the 32 pays for the
-extra step, for c - s and x - s rounded once, the third bf16 of the bias and the 1% by which hi may exceed its number.
+come first, over all of D, while the accumulator is small: at most 2^-8 of the rest after the first pass, 2^-7 after the
+second, 1.2% more in all. So κ = (1.55·D_pad + 32)·2^-23; the 32 pays for the extra step, for c - s and x - s rounded
+once, the third bf16 of the bias and the 1% by which hi may exceed its number.
 Each bound is rounded up: times 1 + 2^-6, then to nearest bf16.
 
 Not materialised: anything of size N. Reference: aevae_fast/reference, the distance itself.
@@ -44,22 +44,22 @@ class PreparedCodebook(NamedTuple):
     """What the search kernels read; K and D padded with zeros to whole tiles, so that their loop needs no masks."""
 
     codes: torch.Tensor  # [K, D] float32: the codes that exact distances are taken to
-    high: torch.Tensor  # [K_pad, D_pad] bf16, -c'
-    low: torch.Tensor  # [K_pad, D_pad] bf16
+    split: torch.Tensor  # [K_pad, 2, D_pad] bf16: low and high part of -c'
     extra: torch.Tensor  # [K_pad, 16] bf16: bias in three parts, minus the three bounds, 1 for the lift of search.py
     bounds: torch.Tensor  # [K_pad / GROUP, 4] float32: largest ‖c'‖, ρ_c, bias bound in a group
+    largest: torch.Tensor  # 0-d float32: largest ‖c'‖ of all
     shift: torch.Tensor  # [D] float32
     kappa: float
 
 
 @triton.jit
 def _prepare_codebook_kernel(
-    codebook_ptr, shift_ptr, codes_ptr, high_ptr, low_ptr, extra_ptr, bounds_ptr,
+    codebook_ptr, shift_ptr, codes_ptr, split_ptr, extra_ptr, bounds_ptr,
     K, D, kappa,
     METRIC: tl.constexpr, SHIFT_ROWS: tl.constexpr, PADDED_D: tl.constexpr, BLOCK_D: tl.constexpr,
     EXTRA: tl.constexpr, GROUP_STEPS: tl.constexpr,
 ):  # fmt: skip
-    # codebook, codes :: [K, D] fp32   shift :: [D] fp32   high, low :: [K_pad, PADDED_D] bf16
+    # codebook, codes :: [K, D] fp32   shift :: [D] fp32   split :: [K_pad, 2, PADDED_D] bf16
     BLOCK_K: tl.constexpr = 8 * GROUP_STEPS
     k = tl.program_id(0).to(tl.int64) * BLOCK_K + tl.arange(0, BLOCK_K)
     norm_square = tl.zeros([BLOCK_K], tl.float32)
@@ -98,9 +98,9 @@ def _prepare_codebook_kernel(
         residual = code - high.to(tl.float32) - low.to(tl.float32)
         square += tl.sum(code * code, 1)
         residual_square += tl.sum(residual * residual, 1)
-        at = k[:, None] * PADDED_D + d[None, :]
-        tl.store(high_ptr + at, high)
-        tl.store(low_ptr + at, low)
+        at = split_ptr + k[:, None] * (2 * PADDED_D) + d[None, :]
+        tl.store(at, low)
+        tl.store(at + PADDED_D, high)
 
     norm = tl.sqrt(square)
     bias = tl.zeros([BLOCK_K], tl.float32)
@@ -148,8 +148,7 @@ def _store_bounds(bounds_ptr, norm, residual, bias_bound, GROUP_STEPS: tl.conste
 
 def accumulation_bound(config: SearchConfig) -> float:
     """κ of the docstring."""
-    blocks = config.padded_d // config.block_d
-    return (1.5 * config.block_d + 32 + blocks) * 2.0**-23
+    return (1.55 * config.padded_d + 32) * 2.0**-23
 
 
 def shifts_rows(dtype: torch.dtype, metric: str) -> bool:
@@ -163,12 +162,11 @@ def prepare_codebook(codebook: torch.Tensor, dtype: torch.dtype, metric: str, co
         raise ValueError(f"metric: expected one of {METRICS}, got {metric!r}")
     size, dimension = codebook.shape
     padded_k = -(-size // config.block_k) * config.block_k
-    if padded_k * config.padded_d >= 2**31:
+    if padded_k * config.padded_d >= 2**30:
         raise ValueError(
-            f"codebook: expected fewer than 2^31 elements once padded, got [{padded_k}, {config.padded_d}]"
+            f"codebook: expected fewer than 2^30 elements once padded, got [{padded_k}, {config.padded_d}]"
         )
-    high = codebook.new_empty((padded_k, config.padded_d), dtype=torch.bfloat16)
-    low = torch.empty_like(high)
+    split = codebook.new_empty((padded_k, 2, config.padded_d), dtype=torch.bfloat16)
     extra = codebook.new_empty((padded_k, EXTRA), dtype=torch.bfloat16)
     bounds = codebook.new_empty((padded_k // GROUP, 4))
     codes = torch.empty_like(codebook) if metric == "cosine" else codebook
@@ -179,9 +177,10 @@ def prepare_codebook(codebook: torch.Tensor, dtype: torch.dtype, metric: str, co
         shift = sample.sort(dim=0).values[sample.shape[0] // 2]
     kappa = accumulation_bound(config)
     _prepare_codebook_kernel[(padded_k // (8 * GROUP_STEPS),)](
-        codebook, shift, codes, high, low, extra, bounds,
+        codebook, shift, codes, split, extra, bounds,
         size, dimension, kappa,
         METRIC=metric, SHIFT_ROWS=shifts_rows(dtype, metric), PADDED_D=config.padded_d,
-        BLOCK_D=min(config.block_d, 64), EXTRA=EXTRA, GROUP_STEPS=GROUP_STEPS, num_warps=4,
+        BLOCK_D=min(config.block_d, 64), EXTRA=EXTRA, GROUP_STEPS=GROUP_STEPS,
+        num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
-    return PreparedCodebook(codes, high, low, extra, bounds, shift, kappa)
+    return PreparedCodebook(codes, split, extra, bounds, bounds[:, 0].amax(), shift, kappa)

@@ -4,10 +4,10 @@
 
 1. Sweep. Tiles of BLOCK_K codes; each score is a lower bound of the true one (prepared_codebook.py), from bf16 products
    with fp32 accumulation. Only values are compared: a min over groups of 8 codes that one thread holds, then for each
-   of the SLOTS = BLOCK_K / 8 group places of a tile the best value, its tile, and the second best. A constant per row,
-   ½‖x'‖² (‖x‖ for cosine) rounded up, makes scores positive, so that their bits compare as integers: three-input
-   minima, 1.1 instructions per (row, code) for all of this, where a min with indices takes 6. Metric dot has no such
-   constant and compares floats.
+   of the SLOTS = BLOCK_K / 8 group places of a tile the best value, its tile, and the second best. A constant per
+   row, the lift, makes scores positive, so that their bits compare as integers: three-input minima, 1.1 instructions
+   per (row, code) for all of this, where a min with indices takes 6. The lift is ‖x'‖·max‖c'‖, or ½‖x'‖² where that is
+   less (euclidean): no score lies below minus either.
 2. Rescan. The winning group's 8 codes again, as direct Σ(x-c)² in fp32 from the raw rows and codes, lowest index first.
 3. Certificate. `reach` is an upper bound of the winner's true score. A group whose lower bound exceeds it cannot hold
    the answer; other places' best groups within it are rescanned too. A place whose *second* best is within it has lost
@@ -23,19 +23,22 @@ import triton
 import triton.language as tl
 
 FAR = tl.constexpr(float("inf"))
+LARGEST_LIFT = tl.constexpr(1e36)
 NO_INDEX = tl.constexpr(2147483647)
 # The interpreter keeps bf16 as bit patterns and multiplies those; there the same numbers go through an fp32 product.
 INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
 
 
 @triton.jit
-def row_pointers(x_ptr, n, S, stride_xb, stride_xs):
-    """Where rows n of a strided [B, S, D] view start; n is int64, as offsets may pass 2^31."""
-    return x_ptr + (n // S) * stride_xb + (n % S) * stride_xs
+def row_pointers(x_ptr, n, N, S, stride_b, stride_s):
+    """Where rows n of a strided [B, S, D] view with N rows start; n is int64, as offsets may pass 2^31."""
+    # Divided in N's own type: a 64-bit division is a call, around which registers spill.
+    short = n.to((tl.full([1], 0, tl.int32) + N).dtype)
+    return x_ptr + (short // S).to(tl.int64) * stride_b + (short % S).to(tl.int64) * stride_s
 
 
 @triton.jit
-def _split(value):
+def split(value):
     """value = high + low + residual, the first two bf16."""
     high = value.to(tl.bfloat16)
     rest = value - high.to(tl.float32)
@@ -44,7 +47,7 @@ def _split(value):
 
 
 @triton.jit
-def _load_rows(rows, live, d, D, stride_xd, shift_ptr, SHIFT_ROWS: tl.constexpr):
+def load_rows(rows, live, d, D, stride_xd, shift_ptr, SHIFT_ROWS: tl.constexpr):
     """x - shift of a block of rows and dimensions, fp32; and per row how many entries are not finite."""
     inside = live[:, None] & (d < D)[None, :]
     x = tl.load(rows[:, None] + d.to(tl.int64)[None, :] * stride_xd, mask=inside, other=0.0).to(tl.float32)
@@ -57,9 +60,8 @@ def _load_rows(rows, live, d, D, stride_xd, shift_ptr, SHIFT_ROWS: tl.constexpr)
 
 @triton.jit
 def _row_bounds(
-    rows, live, shift_ptr, D, stride_xd, kappa,
+    rows, live, shift_ptr, largest_ptr, D, stride_xd, kappa,
     METRIC: tl.constexpr, SHIFT_ROWS: tl.constexpr, ONE_PART: tl.constexpr, PADDED_D: tl.constexpr,
-    BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Norm of the rows, factor that bounds the error per ‖c‖, constant that lifts scores above 0, who is finite."""
     square = tl.zeros([rows.shape[0]], tl.float32)
@@ -67,17 +69,17 @@ def _row_bounds(
     low_square = tl.zeros([rows.shape[0]], tl.float32)
     residual_square = tl.zeros([rows.shape[0]], tl.float32)
     bad = tl.zeros([rows.shape[0]], tl.int32)
-    STEP: tl.constexpr = min(BLOCK_D, 32)
+    STEP: tl.constexpr = min(PADDED_D, 32)
     for start in range(0, PADDED_D, STEP):
         d = start + tl.arange(0, STEP)
-        x, bad_here = _load_rows(rows, live, d, D, stride_xd, shift_ptr, SHIFT_ROWS)
+        x, bad_here = load_rows(rows, live, d, D, stride_xd, shift_ptr, SHIFT_ROWS)
         bad += bad_here
         square += tl.sum(x * x, 1)
         if METRIC == "euclidean" and not SHIFT_ROWS:
             centred = x - tl.load(shift_ptr + d, mask=d < D, other=0.0)[None, :]
             centred_square += tl.sum(tl.where(live[:, None], centred * centred, 0.0), 1)
         if not ONE_PART:
-            _high, low, residual = _split(x)
+            _high, low, residual = split(x)
             low = low.to(tl.float32)
             low_square += tl.sum(low * low, 1)
             residual_square += tl.sum(residual * residual, 1)
@@ -85,11 +87,13 @@ def _row_bounds(
     factor = kappa * norm
     if not ONE_PART:
         factor += tl.sqrt(residual_square) + tl.sqrt(low_square) * (2.04 / 256)
-    lift = tl.zeros([rows.shape[0]], tl.float32)
-    if METRIC == "cosine":
-        lift = norm
+    if METRIC == "euclidean" and not SHIFT_ROWS:
+        square = centred_square
+    lift = tl.sqrt(square) * tl.load(largest_ptr)
     if METRIC == "euclidean":
-        lift = 0.5 * (square if SHIFT_ROWS else centred_square)
+        lift = tl.minimum(lift, 0.5 * square)
+    # Any lift is right, as bounds below 0 are all in reach; a finite one keeps codes that overflow from making NaNs.
+    lift = tl.minimum(lift, LARGEST_LIFT)
     return norm, factor, lift, (bad == 0) & live
 
 
@@ -123,31 +127,42 @@ def _products(high, low, code_high, code_low, total, ONE_PART: tl.constexpr):
 
 
 @triton.jit
+def _streamed_products(
+    parts_ptr, codes_ptr, total, ONE_PART: tl.constexpr, PADDED_D: tl.constexpr, BLOCK_D: tl.constexpr
+):
+    """total + x·c from rows [high | low] and codes [low | high]: high·low, low·high, high·high (ONE_PART: 2 passes)."""
+    BLOCKS: tl.constexpr = PADDED_D // BLOCK_D
+    LAST: tl.constexpr = BLOCKS if ONE_PART else 2 * BLOCKS
+    # Scalar bases and constant offsets, so that a load takes no address arithmetic of its own.
+    d = tl.arange(0, BLOCK_D)[None, :]
+    row_at = tl.arange(0, total.shape[0])[:, None] * LAST * BLOCK_D + d
+    code_at = tl.arange(0, total.shape[1])[:, None] * (2 * PADDED_D) + d
+    for step in range(LAST + BLOCKS):
+        row_step = step - tl.where(step >= LAST, LAST, 0)
+        code_step = step - tl.where(step >= 2 * BLOCKS, BLOCKS, 0)
+        row = tl.load(parts_ptr + row_step * BLOCK_D + row_at)
+        code = tl.load(codes_ptr + code_step * BLOCK_D + code_at)
+        total = _dot(row, code, total)
+    return total
+
+
+@triton.jit
 def _group_minima(
-    tile, high, low, extra, rows, live, high_ptr, low_ptr, extra_ptr, shift_ptr, D, stride_xd,
-    METRIC: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr, PADDED_D: tl.constexpr,
-    BLOCK_D: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
+    tile, high, low, extra, parts_ptr, split_ptr, extra_ptr,
+    ONE_PART: tl.constexpr, PADDED_D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_K: tl.constexpr, EXTRA: tl.constexpr,
 ):  # fmt: skip
-    """Least lower bound of each group of a tile of codes: [BLOCK_N, BLOCK_K / (8·GROUP_STEPS), 4]."""
-    BLOCK_N: tl.constexpr = rows.shape[0]
-    k = tile * BLOCK_K + tl.arange(0, BLOCK_K)
-    code_extra = tl.load(extra_ptr + k[:, None] * EXTRA + tl.arange(0, EXTRA)[None, :])
-    score = tl.zeros([BLOCK_N, BLOCK_K], tl.float32)
+    """Least lower bound of each group of a tile of codes, its bits as int32: [BLOCK_N, BLOCK_K / 32, 4]."""
+    k = tl.arange(0, BLOCK_K)[:, None]
+    code_extra = tl.load(extra_ptr + tile * (BLOCK_K * EXTRA) + (k * EXTRA + tl.arange(0, EXTRA)[None, :]))
+    codes_ptr = split_ptr + tile * (BLOCK_K * 2 * PADDED_D)
+    score = tl.zeros([extra.shape[0], BLOCK_K], tl.float32)
     if PADDED_D == BLOCK_D:
-        at = k[:, None] * PADDED_D + tl.arange(0, BLOCK_D)[None, :]
-        score = _products(high, low, tl.load(high_ptr + at), tl.load(low_ptr + at), score, ONE_PART)
+        at = codes_ptr + (k * (2 * PADDED_D) + tl.arange(0, BLOCK_D)[None, :])
+        score = _products(high, low, tl.load(at + PADDED_D), tl.load(at), score, ONE_PART)
     else:
-        for start in range(0, PADDED_D, BLOCK_D):
-            d = start + tl.arange(0, BLOCK_D)
-            x, _bad = _load_rows(rows, live, d, D, stride_xd, shift_ptr, SHIFT_ROWS)
-            high, low, _residual = _split(x)
-            at = k[:, None] * PADDED_D + d[None, :]
-            part = tl.zeros([BLOCK_N, BLOCK_K], tl.float32)
-            score += _products(high, low, tl.load(high_ptr + at), tl.load(low_ptr + at), part, ONE_PART)
+        score = _streamed_products(parts_ptr, codes_ptr, score, ONE_PART, PADDED_D, BLOCK_D)
     score = _dot(extra, code_extra, score)
-    if METRIC != "dot":
-        score = score.to(tl.int32, bitcast=True)
-    return _minima_of_8(score)
+    return _minima_of_8(score.to(tl.int32, bitcast=True))
 
 
 @triton.jit
@@ -173,7 +188,7 @@ def _minima_of_8(score):
 @triton.jit
 def _rescan_group(
     rows, active, tile, slot, codes_ptr, K, D, stride_xd,
-    METRIC: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr, PADDED_D: tl.constexpr,
+    METRIC: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr,
 ):  # fmt: skip
     """Least (distance, index) among the codes of one group per row, directly and in fp32; FAR where not active."""
     BLOCK_N: tl.constexpr = rows.shape[0]
@@ -203,7 +218,7 @@ def _rescan_group(
 @triton.jit
 def _rescan_reached(
     pending, tiles, distance, index, rows, codes_ptr, K, D, stride_xd,
-    METRIC: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr, PADDED_D: tl.constexpr,
+    METRIC: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr,
 ):  # fmt: skip
     """Rescan every pending group of each row, one a pass; keeps the least (distance, index)."""
     # pending :: [BLOCK_N, SLOTS] int1   tiles :: [BLOCK_N, SLOTS] int32
@@ -214,7 +229,7 @@ def _rescan_reached(
     while left < SLOTS:
         tile = tl.sum(tl.where(place == slot[:, None], tiles, 0), 1)
         found, code = _rescan_group(
-            rows, slot < SLOTS, tile, slot, codes_ptr, K, D, stride_xd, METRIC, BLOCK_K, GROUP_STEPS, PADDED_D
+            rows, slot < SLOTS, tile, slot, codes_ptr, K, D, stride_xd, METRIC, BLOCK_K, GROUP_STEPS
         )
         better = (found < distance) | ((found == distance) & (code < index))
         distance = tl.where(better, found, distance)
@@ -227,7 +242,8 @@ def _rescan_reached(
 
 @triton.jit
 def search_block(
-    rows, live, high_ptr, low_ptr, extra_ptr, bounds_ptr, codes_ptr, shift_ptr, K, D, tiles, stride_xd, kappa,
+    rows, parts_ptr, live, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr,
+    K, D, tiles, stride_xd, kappa,
     METRIC: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr, PADDED_D: tl.constexpr,
     BLOCK_D: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
 ):  # fmt: skip
@@ -236,22 +252,22 @@ def search_block(
     GROUPS: tl.constexpr = BLOCK_K // (8 * GROUP_STEPS)
     SLOTS: tl.constexpr = 4 * GROUPS
     norm, factor, lift, finite = _row_bounds(
-        rows, live, shift_ptr, D, stride_xd, kappa, METRIC, SHIFT_ROWS, ONE_PART, PADDED_D, BLOCK_D
+        rows, live, shift_ptr, largest_ptr, D, stride_xd, kappa, METRIC, SHIFT_ROWS, ONE_PART, PADDED_D
     )
+    parts_ptr += tl.program_id(0).to(tl.int64) * (BLOCK_N * PADDED_D * (1 if ONE_PART else 2))
     extra = _extra_columns(norm, factor, lift, EXTRA)
-    x, _bad = _load_rows(rows, live, tl.arange(0, BLOCK_D), D, stride_xd, shift_ptr, SHIFT_ROWS)
-    high, low, _residual = _split(x)
+    high, low = extra, extra
+    if PADDED_D == BLOCK_D:
+        x, _bad = load_rows(rows, live, tl.arange(0, BLOCK_D), D, stride_xd, shift_ptr, SHIFT_ROWS)
+        high, low, _residual = split(x)
 
-    best = tl.full([BLOCK_N, GROUPS, 4], FAR, tl.float32)
-    if METRIC != "dot":
-        best = best.to(tl.int32, bitcast=True)
+    best = tl.full([BLOCK_N, GROUPS, 4], FAR, tl.float32).to(tl.int32, bitcast=True)
     second = tl.min(best, 1)
     best_tile = tl.zeros([BLOCK_N, GROUPS, 4], tl.int32)
     for tile in range(tiles):
         least = _group_minima(
-            tile, high, low, extra, rows, live, high_ptr, low_ptr, extra_ptr,
-            shift_ptr, D, stride_xd, METRIC, ONE_PART, SHIFT_ROWS, PADDED_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
-        )  # fmt: skip
+            tile, high, low, extra, parts_ptr, split_ptr, extra_ptr, ONE_PART, PADDED_D, BLOCK_D, BLOCK_K, EXTRA
+        )
         second = tl.minimum(second, tl.min(tl.maximum(best, least), 1))
         best_tile = tl.where(least < best, tile, best_tile)
         best = tl.minimum(best, least)
@@ -265,33 +281,32 @@ def search_block(
     group = tl.sum(tl.where(place == slot[:, None], best_tile, 0), 1) * SLOTS + slot
     bounds = bounds_ptr + group.to(tl.int64) * 4
     error = tl.load(bounds) * factor + tl.load(bounds + 1) * norm + tl.load(bounds + 2)
-    # Twice the bound, and 5% for its rounding up in bf16 on both sides (1/64 and 1/256 each); the lift enters in the
-    # last step of 16 and is cut 18 times at most, on either side.
+    # Twice the bound, and 5% for its rounding up in bf16 on both sides (1/64 and 1/256 each); the lift, 2% more in its
+    # column, enters in the last step of 16 and is cut 18 times at most: 2·18·1.02·2^-23 < 2^-17 for both sides.
     reach = lowest + 2.1 * error + 2.0**-17 * lift
-    if METRIC != "dot":
-        # A bound that rounding took below 0 sorts wrongly among its like, but below every bound above 0; and no true
-        # score lies below 0, so at 0 and up all of them are in reach.
-        reach = tl.maximum(reach, 0.0)
+    # A bound that rounding took below 0 sorts wrongly among its like, but below every bound above 0: a place's best is
+    # one of them if it has any, its second best if it has two. With 0 always in reach none of them is missed, and
+    # `lowest` is the bound of some group, so that reach lies above the winner's score whichever group that is.
+    reach = tl.maximum(reach, 0.0)
     reach = tl.where(finite, reach, -FAR)
 
     distance = tl.full([BLOCK_N], FAR, tl.float32)
     index = tl.full([BLOCK_N], NO_INDEX, tl.int32)
     pending = ((best <= reach[:, None]) | (place == slot[:, None])) & finite[:, None]
     distance, index = _rescan_reached(
-        pending, best_tile, distance, index, rows, codes_ptr, K, D, stride_xd, METRIC, BLOCK_K, GROUP_STEPS, PADDED_D
+        pending, best_tile, distance, index, rows, codes_ptr, K, D, stride_xd, METRIC, BLOCK_K, GROUP_STEPS
     )
     open_row = tl.min(second, 1) <= reach
     if tl.max(open_row.to(tl.int32), 0) > 0:
         for tile in tl.range(tiles, num_stages=1):
             least = _group_minima(
-                tile, high, low, extra, rows, live, high_ptr, low_ptr, extra_ptr,
-                shift_ptr, D, stride_xd, METRIC, ONE_PART, SHIFT_ROWS, PADDED_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
-            )  # fmt: skip
+                tile, high, low, extra, parts_ptr, split_ptr, extra_ptr, ONE_PART, PADDED_D, BLOCK_D, BLOCK_K, EXTRA
+            )
             pending = (tl.reshape(least, [BLOCK_N, SLOTS]).to(tl.float32, bitcast=True) <= reach[:, None]) & open_row[
                 :, None
             ]
             distance, index = _rescan_reached(
                 pending, tl.full([BLOCK_N, SLOTS], tile, tl.int32), distance, index, rows, codes_ptr, K, D, stride_xd,
-                METRIC, BLOCK_K, GROUP_STEPS, PADDED_D,
+                METRIC, BLOCK_K, GROUP_STEPS,
             )  # fmt: skip
     return tl.where(finite, tl.minimum(index, K - 1), -1)

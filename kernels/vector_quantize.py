@@ -2,7 +2,7 @@
 
     indices[n] = argmin_k dist(x[n], codebook[k])      quantized[n] = codebook[indices[n]]
     squared_error = Σ_n Σ_d (x - codebook[indices])²    over unmasked rows
-    grad_x = grad + scale·(x - codebook[indices])       straight-through value plus commitment
+    grad_x = grad + scale·(x - codebook[indices])       straight-through value plus commitment; 0 where masked
 
 Neither the [N, K] distances nor an fp32 or permuted copy of x is built. x in fp16, bf16 or fp32, read and written
 through its strides; codebook, errors and sums in fp32, one partial sum a program, so that two runs agree bit for bit.
@@ -19,13 +19,15 @@ import triton.language as tl
 from .configuration import EXTRA, GROUP_STEPS, architecture, search_config
 from .prepared_codebook import prepare_codebook, shifts_rows
 from .search import row_pointers, search_block
+from .split_rows import split_rows
 
 
 @triton.jit(do_not_specialize=["tiles", "K"])
 def _vector_quantize_kernel(
-    x_ptr, codebook_ptr, mask_ptr, high_ptr, low_ptr, extra_ptr, bounds_ptr, codes_ptr, shift_ptr,
-    quantized_ptr, indices_ptr, error_ptr,
-    N, S, K, D, tiles, stride_xb, stride_xs, stride_xd, stride_qb, stride_qs, stride_qd, kappa,
+    x_ptr, codebook_ptr, mask_ptr, parts_ptr, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr,
+    shift_ptr, quantized_ptr, indices_ptr, error_ptr,
+    N, S, K, D, tiles, stride_xb, stride_xs, stride_xd, stride_qb, stride_qs, stride_qd,
+    kappa,
     HAS_MASK: tl.constexpr, METRIC: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr,
     PADDED_D: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
     GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
@@ -37,9 +39,10 @@ def _vector_quantize_kernel(
     kept = live
     if HAS_MASK:
         kept = live & (tl.load(mask_ptr + n, mask=live, other=0) != 0)
-    rows = row_pointers(x_ptr, n, S, stride_xb, stride_xs)
+    rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
     index = search_block(
-        rows, kept, high_ptr, low_ptr, extra_ptr, bounds_ptr, codes_ptr, shift_ptr, K, D, tiles, stride_xd, kappa,
+        rows, parts_ptr, kept,
+        split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr, K, D, tiles, stride_xd, kappa,
         METRIC, ONE_PART, SHIFT_ROWS, PADDED_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
     )  # fmt: skip
     tl.store(indices_ptr + n, index.to(tl.int64), mask=live)
@@ -47,9 +50,9 @@ def _vector_quantize_kernel(
     found = index >= 0
     absent = tl.where(kept, float("nan"), 0.0)
     codes = codebook_ptr + index.to(tl.int64) * D
-    targets = row_pointers(quantized_ptr, n, S, stride_qb, stride_qs)
+    targets = row_pointers(quantized_ptr, n, N, S, stride_qb, stride_qs)
     error = tl.where(kept & (index < 0), float("nan"), 0.0)
-    STEP: tl.constexpr = min(BLOCK_D, 32)
+    STEP: tl.constexpr = min(PADDED_D, 32)
     for start in range(0, PADDED_D, STEP):
         d = start + tl.arange(0, STEP)
         inside = found[:, None] & (d < D)[None, :]
@@ -67,31 +70,39 @@ def _vector_quantize_kernel(
 
 @triton.jit
 def _vector_quantize_bwd_kernel(
-    grad_ptr, x_ptr, codebook_ptr, indices_ptr, scale_ptr, grad_x_ptr,
+    grad_ptr, x_ptr, codebook_ptr, indices_ptr, mask_ptr, scale_ptr, grad_x_ptr,
     N, S, D, stride_gb, stride_gs, stride_gd, stride_xb, stride_xs, stride_xd, stride_ob, stride_os, stride_od,
-    BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    HAS_MASK: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    # grad, x, grad_x :: [B, S, D] fp16|bf16|fp32   codebook :: [K, D] fp32   indices :: [B, S] int64   scale :: [] fp32
+    # grad, x, grad_x :: [B, S, D] fp16|bf16|fp32   codebook :: [K, D] fp32   indices :: [B, S] int64
+    # mask :: [B, S] int8   scale :: [] fp32
     n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     live = n < N
-    index = tl.load(indices_ptr + n, mask=live, other=-1)
-    found = index >= 0
-    inside = found[:, None] & (d < D)[None, :]
+    kept = live
+    if HAS_MASK:
+        kept = live & (tl.load(mask_ptr + n, mask=live, other=0) != 0)
+    # A kept row without an index is not finite, and so is its difference to any code.
+    index = tl.maximum(tl.load(indices_ptr + n, mask=kept, other=0), 0)
+    inside = kept[:, None] & (d < D)[None, :]
     column = d.to(tl.int64)[None, :]
-    grads = row_pointers(grad_ptr, n, S, stride_gb, stride_gs)
-    rows = row_pointers(x_ptr, n, S, stride_xb, stride_xs)
-    targets = row_pointers(grad_x_ptr, n, S, stride_ob, stride_os)
+    grads = row_pointers(grad_ptr, n, N, S, stride_gb, stride_gs)
+    rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
+    targets = row_pointers(grad_x_ptr, n, N, S, stride_ob, stride_os)
     grad = tl.load(grads[:, None] + column * stride_gd, mask=inside, other=0.0).to(tl.float32)
     x = tl.load(rows[:, None] + column * stride_xd, mask=inside, other=0.0).to(tl.float32)
     code = tl.load(codebook_ptr + index[:, None] * D + d[None, :], mask=inside, other=0.0)
     grad_x = grad + tl.load(scale_ptr) * (x - code)
-    grad_x = tl.where(found[:, None], grad_x, 0.0)
+    grad_x = tl.where(kept[:, None], grad_x, 0.0)
     tl.store(
         targets[:, None] + column * stride_od,
         grad_x.to(grad_x_ptr.dtype.element_ty),
         mask=live[:, None] & (d < D)[None, :],
     )
+
+
+def _bytes(mask: torch.Tensor | None, unread: torch.Tensor) -> torch.Tensor:
+    return unread if mask is None else mask.contiguous().view(torch.int8)
 
 
 def vector_quantize(
@@ -105,34 +116,42 @@ def vector_quantize(
         return quantized, indices, codebook.new_zeros(())
     config = search_config(dimension, x.dtype, architecture(x.device), fused=True)
     prepared = prepare_codebook(codebook, x.dtype, metric, config)
+    shifted = shifts_rows(x.dtype, metric)
+    parts = split_rows(x, prepared, config, shifted)
     programs = triton.cdiv(indices.numel(), config.block_n)
     error = codebook.new_empty(programs)
     _vector_quantize_kernel[(programs,)](
-        x, codebook, indices if mask is None else mask.contiguous().view(torch.int8),
-        prepared.high, prepared.low, prepared.extra, prepared.bounds, prepared.codes, prepared.shift,
+        x, codebook, _bytes(mask, indices),
+        parts, prepared.split, prepared.extra, prepared.bounds, prepared.largest, prepared.codes, prepared.shift,
         quantized, indices, error,
-        indices.numel(), length, codebook.shape[0], dimension, prepared.high.shape[0] // config.block_k,
+        indices.numel(), length, codebook.shape[0], dimension, prepared.split.shape[0] // config.block_k,
         *x.stride(), *quantized.stride(), prepared.kappa,
         HAS_MASK=mask is not None, METRIC=metric, ONE_PART=x.dtype == torch.bfloat16,
-        SHIFT_ROWS=shifts_rows(x.dtype, metric), PADDED_D=config.padded_d, BLOCK_N=config.block_n,
+        SHIFT_ROWS=shifted, PADDED_D=config.padded_d, BLOCK_N=config.block_n,
         BLOCK_K=config.block_k, BLOCK_D=config.block_d, GROUP_STEPS=GROUP_STEPS, EXTRA=EXTRA,
         num_warps=config.num_warps, num_stages=config.num_stages,
+        enable_fp_fusion=True,
     )  # fmt: skip
     return quantized, indices, error.sum()
 
 
 def vector_quantize_backward(
-    grad: torch.Tensor, x: torch.Tensor, codebook: torch.Tensor, indices: torch.Tensor, scale: torch.Tensor
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    codebook: torch.Tensor,
+    indices: torch.Tensor,
+    mask: torch.Tensor | None,
+    scale: torch.Tensor,
 ) -> torch.Tensor:
-    """grad + scale·(x - codebook[indices]), like x; 0 where the index is -1. scale: 0-d float32 on the device."""
+    """grad + scale·(x - code) of kept rows, not finite where x is not; 0 of masked ones; like x. scale: 0-d float32."""
     batch, length, dimension = x.shape
     grad_x = torch.empty_like(x)
     if grad_x.numel() == 0:
         return grad_x
     block_n, block_d = 32, min(128, max(16, triton.next_power_of_2(dimension)))
     _vector_quantize_bwd_kernel[(triton.cdiv(batch * length, block_n), triton.cdiv(dimension, block_d))](
-        grad, x, codebook, indices.contiguous(), scale, grad_x,
+        grad, x, codebook, indices.contiguous(), _bytes(mask, indices), scale, grad_x,
         batch * length, length, dimension, *grad.stride(), *x.stride(), *grad_x.stride(),
-        BLOCK_N=block_n, BLOCK_D=block_d, num_warps=4,
+        HAS_MASK=mask is not None, BLOCK_N=block_n, BLOCK_D=block_d, num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
     return grad_x

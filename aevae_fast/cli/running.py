@@ -1,6 +1,7 @@
 """Carrying out a training command: load, train, show what came of it."""
 
 import dataclasses
+import math
 import signal
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def run_vqvae(
     console = Console()
     images = load_images(settings.data, settings.image_size)
     if epochs is not None:
+        if not 0 < epochs < math.inf:
+            raise ValueError(f"epochs: expected a positive number, got {epochs}")
         steps = max(1, round(epochs * len(images.train) / settings.batch_size))
     settings = dataclasses.replace(settings, steps=settings.steps if steps is None else steps)
     out = out or Path("runs") / f"vqvae-{images.name}"

@@ -38,7 +38,7 @@ def vqvae(
     epochs: Annotated[
         float | None, typer.Option(help="Passes over the data, instead of --steps.", rich_help_panel=_RUN)
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images a step.", rich_help_panel=_RUN)] = 64,
+    batch_size: Annotated[int, typer.Option(help="Images a step.", min=1, rich_help_panel=_RUN)] = 64,
     lr: Annotated[float, typer.Option(help="Learning rate (Adam).", rich_help_panel=_RUN)] = 1e-3,
     codebook_size: Annotated[int, typer.Option(help="Number of codes.", rich_help_panel=_MODEL)] = 512,
     codebook_dim: Annotated[int, typer.Option(help="Width of a code.", rich_help_panel=_MODEL)] = 64,

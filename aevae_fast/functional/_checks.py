@@ -24,6 +24,8 @@ def check_input(x: Tensor, dim: int) -> None:
 
 
 def check_codebook(codebook: Tensor, x: Tensor, dim: int) -> None:
+    if not isinstance(codebook, Tensor):
+        raise TypeError(f"codebook must be a torch.Tensor; got {type(codebook).__name__}")
     if codebook.ndim != 2 or codebook.shape[0] == 0 or codebook.shape[1] == 0:
         raise ValueError(f"codebook must have shape [K, D] with K, D >= 1; got {tuple(codebook.shape)}")
     if x.shape[dim] != codebook.shape[1]:
@@ -44,6 +46,8 @@ def check_device(name: str, tensor: Tensor, x: Tensor) -> None:
 def check_rows(name: str, tensor: Tensor, dtype: torch.dtype, x: Tensor, dim: int) -> None:
     """A tensor with one entry a row of x: indices or a mask."""
     expected = tuple(size for axis, size in enumerate(x.shape) if axis != dim % x.ndim)
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor; got {type(tensor).__name__}")
     if tensor.dtype != dtype:
         raise TypeError(f"{name} must be {dtype}; got {tensor.dtype}")
     if tuple(tensor.shape) != expected:

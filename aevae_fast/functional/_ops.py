@@ -55,19 +55,19 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def _portable(name: str) -> Callable[..., Any]:
-    return lambda *args: implementation("portable", name)(*args)
+def _registered(name: str, package: Callable[[], str]) -> Callable[..., Any]:
+    @torch.no_grad()  # an exported program calls the bare operation on tensors that require grad
+    def call(*args: Any) -> Any:
+        return implementation(package(), name)(*args)
 
-
-def _on_gpu(name: str) -> Callable[..., Any]:
-    return lambda *args: implementation("kernels" if has_triton() else "portable", name)(*args)
+    return call
 
 
 library = Library("aevae_fast", "DEF")
 for _name, _schema in _SCHEMAS.items():
     library.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
-    library.impl(_name, _portable(_name), "CompositeExplicitAutograd")
-    library.impl(_name, _on_gpu(_name), "CUDA")
+    library.impl(_name, _registered(_name, lambda: "portable"), "CompositeExplicitAutograd")
+    library.impl(_name, _registered(_name, lambda: "kernels" if has_triton() else "portable"), "CUDA")
 
 
 @torch.library.register_fake("aevae_fast::nearest_code", lib=library)

@@ -23,12 +23,12 @@ def ema_update_(
     """n ← decay·n + (1 - decay)·count, m ← decay·m + (1 - decay)·sum, e = m / n̂; van den Oord et al. 2017, A.1.
 
     n̂ = (n + eps)/(Σn + K·eps)·Σn is Laplace-smoothed; the smoothing never feeds back into n. Under metric="cosine"
-    e = m/‖m‖. A codebook that no vector has ever used stays as it is. One pass over K·D, nothing leaves the device.
+    e = m/‖m‖. Counts that are all 0 leave everything as it was. One pass over K·D, nothing leaves the device.
 
     Args:
         codebook, embed_avg, sums: `[K, D]` float32: e, m, and the sums of `codebook_statistics`.
         cluster_size, counts: `[K]` float32: n, and the counts of `codebook_statistics`.
-        decay: in [0, 1]. eps: at least 0. metric: "euclidean" or "cosine".
+        decay: in [0, 1]. eps: above 0. metric: "euclidean" or "cosine".
         impl: force "reference", "portable" or "triton"; None lets the device decide.
 
     Returns:
@@ -38,8 +38,8 @@ def ema_update_(
         TypeError, ValueError: a dtype, shape, device or option that does not fit, named.
     """
     check_choice("metric", metric, ("euclidean", "cosine"))
-    if codebook.ndim != 2:
-        raise ValueError(f"codebook must have shape [K, D]; got {tuple(codebook.shape)}")
+    if codebook.ndim != 2 or 0 in codebook.shape:
+        raise ValueError(f"codebook must have shape [K, D] with K, D >= 1; got {tuple(codebook.shape)}")
     per_code = {"cluster_size": cluster_size, "counts": counts}
     per_element = {"embed_avg": embed_avg, "sums": sums}
     for name, tensor in {**per_code, **per_element}.items():
@@ -51,8 +51,8 @@ def ema_update_(
         check_device(name, tensor, codebook)
     if not 0 <= decay <= 1:
         raise ValueError(f"decay must lie in [0, 1]; got {decay}")
-    if not eps >= 0:
-        raise ValueError(f"eps must be at least 0; got {eps}")
+    if not eps > 0:
+        raise ValueError(f"eps must be above 0; got {eps}")
     impl_ = choose(impl, codebook)
     state = (codebook.detach(), cluster_size, embed_avg)
     if impl_ == "reference":
@@ -60,4 +60,8 @@ def ema_update_(
         for old, new in zip(state, moved, strict=True):
             old.copy_(new)
         return
-    run("ema_update_", impl_, *state, counts, sums, decay, eps, metric == "cosine")
+    dense = [tensor.contiguous() for tensor in state]  # kernels take rows one after the other
+    run("ema_update_", impl_, *dense, counts.contiguous(), sums.contiguous(), decay, eps, metric == "cosine")
+    for tensor, copy in zip(state, dense, strict=True):
+        if copy.data_ptr() != tensor.data_ptr():
+            tensor.copy_(copy)

@@ -35,4 +35,4 @@ def nearest_code(
     if impl_ == "reference":
         return reference.nearest_code(x.movedim(dim, -1), codebook, metric)
     shape = x.movedim(dim, -1).shape[:-1]
-    return run("nearest_code", impl_, as_rows(x, dim), codebook, metric).reshape(shape)
+    return run("nearest_code", impl_, as_rows(x, dim), codebook.contiguous(), metric).reshape(shape)

@@ -44,7 +44,8 @@ def vector_quantize(
     Returns:
         quantized: like x (dtype, shape, strides). Its value is the code itself; its gradient goes to x unchanged.
         indices: int64, x's shape without `dim`; -1 where masked or not finite.
-        loss: 0-d float32; means over the elements that count. Not finite if such a vector of x is not.
+        loss: 0-d float32 (float64 for float64 x); means over the elements that count. Not finite if a vector that
+            counts is not.
 
     Raises:
         TypeError, ValueError: a dtype, shape, device or option that does not fit, named.
@@ -68,12 +69,16 @@ def vector_quantize(
             codebook_weight=codebook_weight,
             mask=mask,
         )
+        if statistics is not None:
+            quantized, loss = _CarryStatistics.apply(quantized, loss, *statistics, last, indices)
         return quantized.movedim(-1, dim), indices, loss
     rows = as_rows(x, dim)
     row_mask = None if mask is None else mask.reshape(rows.shape[:2])
     counts, sums = statistics or (None, None)
     weights = (commitment_weight, codebook_weight)
-    quantized, indices, loss = _VectorQuantize.apply(rows, codebook, counts, sums, row_mask, metric, weights, impl_)
+    quantized, indices, loss = _VectorQuantize.apply(
+        rows, codebook.contiguous(), counts, sums, row_mask, metric, weights, impl_
+    )
     return quantized.reshape(last.shape).movedim(-1, dim), indices.reshape(last.shape[:-1]), loss
 
 
@@ -119,6 +124,28 @@ class _VectorQuantize(Function):
         elif needs_counts:
             counts, sums = statistics(None)
         return grad_x, grad_codebook, counts if needs_counts else None, sums, None, None, None, None
+
+
+class _CarryStatistics(Function):
+    """What `_VectorQuantize` does with its leaves, beside the reference's own gradient."""
+
+    @staticmethod
+    def forward(
+        quantized: Tensor, loss: Tensor, counts: Tensor, sums: Tensor, x: Tensor, indices: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return quantized.view_as(quantized), loss.view_as(loss)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.size = len(inputs[2])
+        ctx.save_for_backward(*inputs[4:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+        x, indices = ctx.saved_tensors
+        counts, sums = reference.codebook_statistics(x, indices, ctx.size)
+        return grad, grad_loss, counts.float(), sums.float(), None, None
 
 
 def _elements(x: Tensor, mask: Tensor | None) -> Any:

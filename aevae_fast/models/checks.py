@@ -1,21 +1,38 @@
 """Checks of constructor arguments and inputs; each error names the argument, what was expected and what came."""
 
+from numbers import Integral, Real
+from typing import Any
+
 import torch
 from torch import Tensor
 
 
-def check_positive(**values: float) -> None:
-    """Raise ValueError naming the first argument that is not a positive number."""
+def check_whole(**values: Any) -> None:
+    """Raise TypeError naming the first argument that is not a whole number."""
     for name, value in values.items():
+        if not isinstance(value, Integral):
+            raise TypeError(f"{name}: expected a whole number, got {value!r}")
+
+
+def check_positive(**values: Any) -> None:
+    """Raise TypeError or ValueError naming the first argument that is not a positive number."""
+    for name, value in values.items():
+        _check_number(name, value, "a positive number")
         if not value > 0:
             raise ValueError(f"{name}: expected a positive number, got {value!r}")
 
 
-def check_not_negative(**values: float) -> None:
-    """Raise ValueError naming the first argument that is negative or not a number."""
+def check_not_negative(**values: Any) -> None:
+    """Raise TypeError or ValueError naming the first argument that is negative or not a number."""
     for name, value in values.items():
+        _check_number(name, value, "a number, 0 or more")
         if not value >= 0:
             raise ValueError(f"{name}: expected 0 or more, got {value!r}")
+
+
+def _check_number(name: str, value: Any, expected: str) -> None:
+    if not isinstance(value, Real):
+        raise TypeError(f"{name}: expected {expected}, got {value!r}")
 
 
 def check_stages(downsampling_factor: int) -> int:
@@ -27,7 +44,9 @@ def check_stages(downsampling_factor: int) -> int:
 
 def check_image_size(image_size: int | tuple[int, int] | list[int], factor: int) -> tuple[int, int]:
     """`image_size` as (height, width); ValueError unless both are positive multiples of `factor`."""
-    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    sides = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
+    for side in sides:
+        check_whole(image_size=side)
     if len(sides) != 2 or any(side < 1 for side in sides):
         raise ValueError(f"image_size: expected a positive number or (height, width), got {image_size!r}")
     if sides[0] % factor or sides[1] % factor:
@@ -35,6 +54,20 @@ def check_image_size(image_size: int | tuple[int, int] | list[int], factor: int)
             f"image_size: expected sides divisible by downsampling_factor={factor}, got {sides[0]}x{sides[1]}"
         )
     return sides[0], sides[1]
+
+
+def check_images(x: Tensor, in_channels: int, factor: int) -> None:
+    """Raise TypeError or ValueError unless `x` is a floating point `[B, in_channels, H, W]` that `factor` divides."""
+    if x.ndim != 4 or x.shape[1] != in_channels:
+        raise ValueError(
+            f"x: expected images [B, {in_channels}, H, W] (in_channels={in_channels}), got {list(x.shape)}"
+        )
+    if not x.is_floating_point():
+        raise TypeError(f"x: expected a floating point tensor with values in [0, 1], got {x.dtype}")
+    if x.shape[2] % factor or x.shape[3] % factor:
+        raise ValueError(
+            f"x: expected H and W divisible by downsampling_factor={factor}, got {x.shape[2]}x{x.shape[3]}"
+        )
 
 
 def check_indices(indices: Tensor, codebook_size: int) -> None:

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import torch
-from torch import nn
 
+from .files import replacing
 from .vqvae import VQVAE
 
 CONFIG_FILE = "config.json"
@@ -15,13 +15,14 @@ _MODELS = {"VQVAE": VQVAE}
 
 
 def save_model(model: VQVAE, folder: str | Path) -> None:
-    """Write `model` to `folder`, which is made if it is not there.
+    """Write `model` to `folder`, which is made if it is not there. A model that is there already is replaced only once
+    the new one is written.
 
     Raises:
         ValueError: the model has an encoder, decoder or quantizer of the user's own, which a config cannot describe.
         ImportError: safetensors is not installed.
     """
-    save_file = _safetensors().save_file
+    save_file = _safetensors().torch.save_file
     name = type(model).__name__
     if _MODELS.get(name) is not type(model):
         raise ValueError(f"model: expected one of {', '.join(_MODELS)}, got {name}")
@@ -33,9 +34,10 @@ def save_model(model: VQVAE, folder: str | Path) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
-    save_file(weights, folder / WEIGHTS_FILE)
     config = {"format_version": FORMAT_VERSION, "model": name, "config": model.config}
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+    with replacing(folder / WEIGHTS_FILE, folder / CONFIG_FILE) as (weights_file, config_file):
+        save_file(weights, weights_file)
+        config_file.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def load_model(folder: str | Path, device: str | torch.device = "cpu") -> VQVAE:
@@ -43,30 +45,48 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> VQVAE:
 
     Raises:
         FileNotFoundError: `folder` holds no saved model.
-        ValueError: the files are of another format or model, or do not fit together.
+        ValueError: a file is broken, of another format or model, or the two do not fit together.
         ImportError: safetensors is not installed.
     """
-    load_file = _safetensors().load_file
+    _safetensors()  # before anything is looked at
     folder = Path(folder)
     for file in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / file).is_file():
             raise FileNotFoundError(f"{folder}: expected a saved model, but {file} is not there")
-    try:
-        saved = json.loads((folder / CONFIG_FILE).read_text())
-        name, version, config = saved["model"], saved["format_version"], saved["config"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / CONFIG_FILE}: expected a model's config, got another file ({error!r})") from error
-    if version != FORMAT_VERSION or name not in _MODELS:
-        raise ValueError(
-            f"{folder / CONFIG_FILE}: expected format {FORMAT_VERSION} and one of {', '.join(_MODELS)}, "
-            f"got format {version!r} and {name!r}"
-        )
-    model = _MODELS[name](**config)
-    _load_weights(model, load_file(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)
+    model = _read_config(folder / CONFIG_FILE)
+    _read_weights(model, folder / WEIGHTS_FILE)
     return model.to(device).eval()
 
 
-def _load_weights(model: nn.Module, weights: dict[str, torch.Tensor], file: Path) -> None:
+def _read_config(file: Path) -> VQVAE:
+    """The model that `file` describes, its weights not yet read."""
+    try:
+        saved = json.loads(file.read_bytes())
+        name, version, config = saved["model"], saved["format_version"], saved["config"]
+    except (ValueError, KeyError, TypeError) as error:  # not text, not JSON, a key that is missing, not an object
+        raise ValueError(f"{file}: expected a model's config, got another file ({error!r})") from error
+    known = isinstance(name, str) and name in _MODELS
+    if version != FORMAT_VERSION or not known:
+        raise ValueError(
+            f"{file}: expected format {FORMAT_VERSION} and one of {', '.join(_MODELS)}, "
+            f"got format {version!r} and {name!r}"
+        )
+    if not isinstance(config, dict):
+        raise ValueError(f"{file}: expected an object of arguments of {name} under 'config', got {config!r}")
+    try:
+        model = _MODELS[name](**config)
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # the last: sizes that no memory holds
+        raise ValueError(f"{file}: expected arguments of {name} under 'config', got others: {error}") from error
+    if model.own_parts:
+        raise ValueError(f"{file}: expected plain values under 'config', got {' and '.join(model.own_parts)}")
+    return model
+
+
+def _read_weights(model: VQVAE, file: Path) -> None:
+    try:
+        weights = _safetensors().torch.load_file(file)
+    except _safetensors().SafetensorError as error:
+        raise ValueError(f"{file}: expected weights in the safetensors format, got a broken file ({error})") from error
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -79,4 +99,4 @@ def _safetensors():  # type: ignore[no-untyped-def]
         import safetensors.torch
     except ImportError as error:
         raise ImportError("saving and loading models needs safetensors: pip install aevae_fast[train]") from error
-    return safetensors.torch
+    return safetensors

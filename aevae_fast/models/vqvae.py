@@ -10,7 +10,15 @@ from torch import Tensor, nn
 
 from aevae_fast.quantizers import VectorQuantize
 
-from .checks import check_image_size, check_indices, check_not_negative, check_positive, check_stages
+from .checks import (
+    check_image_size,
+    check_images,
+    check_indices,
+    check_not_negative,
+    check_positive,
+    check_stages,
+    check_whole,
+)
 from .convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from .modes import evaluation_mode
 
@@ -59,6 +67,7 @@ class VQVAE(nn.Module):
             `quantizer.codebook` is `[K, D]`.
 
     Raises:
+        TypeError: an argument is no number, or not a whole one where that is needed.
         ValueError: an argument is out of range, or `image_size` is not divisible by `downsampling_factor`.
     """
 
@@ -81,27 +90,25 @@ class VQVAE(nn.Module):
         quantizer: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        check_positive(
-            in_channels=in_channels,
-            channels=channels,
-            codebook_size=codebook_size,
-            codebook_dim=codebook_dim,
-            data_variance=data_variance,
-        )
-        check_not_negative(residual_blocks=residual_blocks, commitment_weight=commitment_weight)
+        sizes = {
+            "in_channels": in_channels,
+            "channels": channels,
+            "codebook_size": codebook_size,
+            "codebook_dim": codebook_dim,
+        }
+        check_whole(**sizes, residual_blocks=residual_blocks, downsampling_factor=downsampling_factor)
+        check_positive(**sizes, data_variance=data_variance)
+        check_not_negative(residual_blocks=residual_blocks, commitment_weight=commitment_weight, decay=decay)
         stages = check_stages(downsampling_factor)
         self.image_size = check_image_size(image_size, downsampling_factor)
         self.in_channels = in_channels
         self.downsampling_factor = downsampling_factor
         self.data_variance = data_variance
         self.config: dict[str, Any] = {
-            "in_channels": in_channels,
+            **sizes,
             "image_size": list(self.image_size),
-            "channels": channels,
             "downsampling_factor": downsampling_factor,
             "residual_blocks": residual_blocks,
-            "codebook_size": codebook_size,
-            "codebook_dim": codebook_dim,
             "commitment_weight": commitment_weight,
             "decay": decay,
             "data_variance": data_variance,
@@ -153,9 +160,11 @@ class VQVAE(nn.Module):
             x: images `[B, C, H, W]`, floating point; H and W divisible by `downsampling_factor`.
 
         Raises:
+            TypeError: `x` is not floating point.
             ValueError: wrong number of dimensions, channels, or an image side that does not divide.
         """
-        z = self.encoder(self._checked(x))
+        check_images(x, self.in_channels, self.downsampling_factor)
+        z = self.encoder(x)
         quantized, indices, quantizer_loss = self.quantizer(z)
         reconstruction = self.decoder(quantized)
         reconstruction_loss = F.mse_loss(reconstruction, x) / self.data_variance
@@ -166,8 +175,9 @@ class VQVAE(nn.Module):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Indices, int64 `[B, h, w]`, of the images `x [B, C, H, W]`; the codebook stays as it is."""
+        check_images(x, self.in_channels, self.downsampling_factor)
         with evaluation_mode(self):
-            return self.quantizer(self.encoder(self._checked(x)))[1]
+            return self.quantizer(self.encoder(x))[1]
 
     @torch.no_grad()
     def decode(self, indices: Tensor) -> Tensor:
@@ -180,26 +190,23 @@ class VQVAE(nn.Module):
         check_indices(indices, self.codebook_size)
         with evaluation_mode(self):
             codes = self.quantizer.get_codes_from_indices(indices.long())  # type: ignore[operator]
-            return self.decoder(codes).clamp(0, 1)
+            weight = next(self.decoder.parameters(), codes)  # the codes are float32 in a half-precision model too
+            return self.decoder(codes.to(weight.dtype)).clamp(0, 1)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """`decode(encode(x))`: images `[B, C, H, W]`, values clamped to [0, 1], without gradient."""
         return self.decode(self.encode(x))
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As of any module, but a state that does not fit leaves the model as it was."""
+        before = {name: value.clone() for name, value in self.state_dict().items()}
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except Exception:
+            super().load_state_dict(before)
+            raise
+
     def extra_repr(self) -> str:
         height, width = self.image_size
         grid = "x".join(map(str, self.code_grid))
         return f"image={self.in_channels}x{height}x{width}, codes={grid} of {self.codebook_size}"
-
-    def _checked(self, x: Tensor) -> Tensor:
-        expected = f"[B, {self.in_channels}, H, W]"
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(f"x: expected images {expected} (in_channels={self.in_channels}), got {list(x.shape)}")
-        if not x.is_floating_point():
-            raise TypeError(f"x: expected a floating point tensor with values in [0, 1], got {x.dtype}")
-        factor = self.downsampling_factor
-        if x.shape[2] % factor or x.shape[3] % factor:
-            raise ValueError(
-                f"x: expected H and W divisible by downsampling_factor={factor}, got {x.shape[2]}x{x.shape[3]}"
-            )
-        return x

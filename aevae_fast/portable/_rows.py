@@ -20,6 +20,11 @@ def row_blocks(x: Tensor, rows: int) -> Iterator[tuple[slice, slice]]:
             yield slice(b, min(b + step, batch)), slice(0, inner)
 
 
+def wide_dtype(x: Tensor) -> torch.dtype:
+    """float64, or the widest float that the device has."""
+    return torch.float32 if x.device.type == "mps" else torch.float64
+
+
 def not_finite(x: Tensor) -> Tensor:
     """Which rows of `x [..., D]` hold a NaN or an infinity, without a tensor of bools as large as x: 0·x is 0 for what
     is finite and NaN for what is not, and a sum keeps a NaN."""

@@ -6,7 +6,7 @@ Specification: `aevae_fast.reference.codebook_statistics`.
 import torch
 from torch import Tensor
 
-from ._rows import row_blocks
+from ._rows import row_blocks, wide_dtype
 
 _ROWS = 4096
 
@@ -18,9 +18,9 @@ def codebook_statistics(
     differences x - center[index] where center [K, D] is given."""
     slots = torch.where(indices < 0, codebook_size, indices)  # skipped rows land in one slot more, cut off below
     # float64: bfloat16 rows sit on a coarse grid, and rounding each partial sum to float32 adds up the same way.
-    sums = torch.zeros(codebook_size + 1, x.shape[2], dtype=torch.float64, device=x.device)
+    sums = torch.zeros(codebook_size + 1, x.shape[2], dtype=wide_dtype(x), device=x.device)
     for block in row_blocks(x, _ROWS):
-        slot, rows = slots[block].flatten(), x[block].flatten(0, 1).double()
+        slot, rows = slots[block].flatten(), x[block].flatten(0, 1).to(sums.dtype)
         if center is not None:
             rows = rows - center[slot.clamp(max=codebook_size - 1)]
         sums.index_add_(0, slot, rows)

@@ -16,11 +16,13 @@ def ema_update_(
     normalize: bool,
 ) -> None:
     """codebook, embed_avg and sums [K, D], cluster_size and counts [K], all float32. The first three change."""
-    cluster_size.lerp_(counts, 1 - decay)
-    embed_avg.lerp_(sums, 1 - decay)
+    seen = counts.any()
+    weight = (1 - decay) * seen
+    cluster_size.lerp_(counts, weight)
+    embed_avg.lerp_(sums, weight)
     if normalize:
-        codebook.copy_(torch.where(embed_avg.any(1, keepdim=True), F.normalize(embed_avg, dim=1), codebook))
-        return
-    total = cluster_size.sum()
-    smoothed = (cluster_size + eps) / (total + len(codebook) * eps) * total
-    codebook.copy_(torch.where(total > 0, embed_avg / smoothed[:, None], codebook))
+        moved, used = F.normalize(embed_avg, dim=1), embed_avg.any(1, keepdim=True)
+    else:
+        total = cluster_size.sum()
+        moved, used = embed_avg / ((cluster_size + eps) / (total + len(codebook) * eps) * total)[:, None], total > 0
+    codebook.copy_(torch.where(seen & used, moved, codebook))

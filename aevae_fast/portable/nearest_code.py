@@ -9,19 +9,21 @@ The product does not yield the score but a proved lower bound of it. In float32 
 
 and -e_k rides along as two more columns of the product, [x, 1, ‖x‖] · [-c, ½‖c‖² - a‖c‖², -a‖c‖]. A code can be
 nearest only if its lower bound is at most the winner's upper bound, so a row where one code alone passes is certified.
-The others (a few in a thousand on random data) compare their candidates by Σ(x - c)² in float64.
+The others, few on most data, compare their candidates by Σ(x - c)² in float64.
 
 Rows and codes are first shifted by one common vector: the argmin stays where it is and the bound shrinks, so data that
 sits at 1000 ± 0.01 is certified too. See `aevae_fast.reference.nearest_code` for the specification.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._rows import not_finite, row_blocks
+from ._rows import not_finite, row_blocks, wide_dtype
+from ._threads import on_threads
 
 _ROWS, _CODES, _GROUP = 512, 1024, 16  # 512·1024 scores are 2 MB: they stay in L2; amin over 16 codes is vectorised
 _EXACT_ELEMENTS = 1 << 19  # float64 elements that the exact comparison holds at a time: 4 MB
@@ -58,22 +60,33 @@ def _prepare(codebook: Tensor, metric: str) -> _Codes:
 
 
 class _Workspace:
-    """Buffers of one search, reused by every block."""
+    """Buffers of one thread, reused by every block."""
 
-    def __init__(self, codes: _Codes) -> None:
+    def __init__(self, codes: _Codes, rows: int) -> None:
         size, width = codes.columns.shape
-        tiles = -(-size // _CODES)
+        groups, tiles = size // _GROUP, -(-size // _CODES)
         new = codes.columns.new_empty
-        self.rows = new(width, _ROWS)  # x transposed, 1, ‖x‖
+        self.rows = new(width, rows)  # x transposed, 1, ‖x‖
         self.rows[-2] = 1.0
         self.scores = new(min(_CODES, size) * _ROWS)
-        self.group_best = new(size // _GROUP * _ROWS)
-        self.members = new(tiles * _GROUP * _ROWS)
-        self.numbers = torch.arange(max(tiles, size) * _GROUP, dtype=torch.int32)[:, None]
+        self.group_best = new(groups * rows)
+        self.members = new(tiles * _GROUP * rows)
+        self.winners = torch.empty(tiles * rows, dtype=torch.int64, device=self.rows.device)
+        # Codes of a group lie `strides` apart in their tile; the last tile may be smaller.
+        self.strides = torch.full((tiles,), _CODES // _GROUP, device=self.rows.device)
+        self.strides[-1] = (size - (tiles - 1) * _CODES) // _GROUP
+        most = max(tiles * _GROUP, _CODES // _GROUP)
+        self.numbers = torch.arange(most, dtype=torch.int32, device=self.rows.device)[:, None]
+
+
+def _block_rows(size: int) -> int:
+    """Rows that one pass takes through the whole codebook; many, since about thirty small operations end each pass, but
+    their group minima stay within 4 MB."""
+    return max(_ROWS, min(2048, (1 << 20) * _GROUP // size))
 
 
 def _argmin(values: Tensor, best: Tensor, numbers: Tensor) -> Tensor:
-    """First row of `values [m, n]` that equals `best [n]`. torch's own argmin is not vectorised: 4 times slower."""
+    """First row of `values [m, n]` that equals `best [n]`. torch's own argmin is not vectorised."""
     return torch.where(values <= best, numbers[: len(values)], len(values) - 1).amin(0)
 
 
@@ -89,74 +102,91 @@ def _load_rows(x: Tensor, codes: _Codes, workspace: _Workspace) -> Tensor:
 def _search(columns: Tensor, codes: _Codes, workspace: _Workspace) -> tuple[Tensor, Tensor]:
     """columns [D + 2, n] → the best code [n] int64 and whether it is certified [n] bool."""
     size, n = len(codes.columns), columns.shape[1]
+    tiles = range(0, size, _CODES)
     group_best = workspace.group_best[: size // _GROUP * n].view(-1, n)
-    members, winners = [], []
-    for number, k in enumerate(range(0, size, _CODES)):
-        part = codes.columns[k : k + _CODES]
-        groups = len(part) // _GROUP  # group g holds the codes k + g, k + g + groups, …: their minimum is vectorised
-        scores = workspace.scores[: len(part) * n].view(len(part), n)
-        torch.mm(part, columns, out=scores)
-        scores = scores.view(_GROUP, groups, n)
-        best_of_group = group_best[k // _GROUP : k // _GROUP + groups]
-        torch.amin(scores, 0, out=best_of_group)
-        winner = _argmin(best_of_group, best_of_group.amin(0), workspace.numbers).long()
-        member = workspace.members[number * _GROUP * n : (number + 1) * _GROUP * n].view(_GROUP, 1, n)
-        torch.gather(scores, 1, winner.expand(_GROUP, 1, n), out=member)
-        winners.append(winner)
-        members.append(groups)
-    stride = torch.tensor(members)
-    member = workspace.members[: len(members) * _GROUP * n].view(-1, n)
+    members = workspace.members[: len(tiles) * _GROUP * n].view(-1, _GROUP, n)
+    winners = workspace.winners[: len(tiles) * n].view(-1, n)
+    for r in range(0, n, _ROWS):
+        rows = slice(r, min(r + _ROWS, n))
+        for number, k in enumerate(tiles):
+            tile = codes.columns[k : k + _CODES]
+            groups = group_best[k // _GROUP : (k + len(tile)) // _GROUP, rows]
+            winners[number, rows], members[number, :, rows] = _search_tile(tile, columns[:, rows], groups, workspace)
+    member = members.flatten(0, 1)
     lower = member.amin(0)
     place = _argmin(member, lower, workspace.numbers).long()
-    tile = place // _GROUP
-    group = torch.stack(winners).gather(0, tile[None])
-    index = tile * _CODES + (place % _GROUP) * stride[tile] + group[0]
+    home = place // _GROUP
+    group = winners.gather(0, home[None])
+    index = home * _CODES + (place % _GROUP) * workspace.strides[home] + group[0]
     norm = codes.norms[index]
     upper = lower + 2 * codes.a * norm * (columns[-1] + norm) + 2 * (len(columns) * 2.0**-126)
-    other_groups = group_best.scatter_(0, tile[None] * (_CODES // _GROUP) + group, torch.inf).amin(0)
+    other_groups = group_best.scatter_(0, home[None] * (_CODES // _GROUP) + group, torch.inf).amin(0)
     other_members = member.scatter_(0, place[None], torch.inf).amin(0)
     return index, (other_groups > upper) & (other_members > upper)
 
 
+def _search_tile(tile: Tensor, columns: Tensor, groups: Tensor, workspace: _Workspace) -> tuple[Tensor, Tensor]:
+    """tile [k, D + 2], columns [D + 2, n] → the best group of each row [n] and the scores of its members [16, n]; the
+    best score of every group goes to groups [k / 16, n]. Group g holds the codes g, g + k/16, g + 2k/16, …: minima over
+    whole rows of scores, which vectorise."""
+    n = columns.shape[1]
+    scores = workspace.scores[: len(tile) * n].view(len(tile), n)
+    torch.mm(tile, columns, out=scores)
+    scores = scores.view(_GROUP, len(groups), n)
+    torch.amin(scores, 0, out=groups)
+    winner = _argmin(groups, groups.amin(0), workspace.numbers).long()
+    return winner, scores.gather(1, winner.expand(_GROUP, 1, n))[:, 0]
+
+
 def _exact_distance(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
     """x [p, D] and codebook [p, D], paired → distance [p] float64."""
-    x, codebook = x.double(), codebook.double()
+    x, codebook = x.to(wide_dtype(x)), codebook.to(wide_dtype(x))
     if metric == "euclidean":
         return (x - codebook).square_().sum(-1)
     codebook = F.normalize(codebook, dim=-1) if metric == "cosine" else codebook
     return -(x * codebook).sum(-1)
 
 
-def _resolve(x: Tensor, columns: Tensor, codebook: Tensor, codes: _Codes, metric: str) -> Tensor:
-    """Rows that the certificate left open: x [n, D] with their columns [D + 2, n] → exact indices [n] int64."""
+def _resolve(x: Tensor, codebook: Tensor, codes: _Codes, metric: str) -> Tensor:
+    """Rows that the certificate left open: x [n, D] → exact indices [n] int64, -1 for rows that are not finite."""
     size, dim = codebook.shape
+    columns = _load_rows(x[None], codes, _Workspace(codes, len(x)))
     lower = codes.columns[:size] @ columns
     norms = codes.norms[:size, None]
     upper = (lower + 2 * codes.a * norms * (columns[-1] + norms)).amin(0) + 2 * (dim + 2) * 2.0**-126
     row, code = torch.nonzero(~(lower > upper).T, as_tuple=True)  # "not greater" keeps what overflowed to NaN
     step = max(1, _EXACT_ELEMENTS // dim)
-    pairs = zip(row.split(step), code.split(step), strict=True)
-    distance = torch.cat([_exact_distance(x[r], codebook[c], metric) for r, c in pairs]).nan_to_num_(torch.inf)
+    distance = torch.empty(len(row), dtype=wide_dtype(x), device=x.device)
+    for r, c, found in zip(row.split(step), code.split(step), distance.split(step), strict=True):
+        found.copy_(_exact_distance(x[r], codebook[c], metric).nan_to_num_(torch.inf))
     best = distance.new_full((len(x),), torch.inf).scatter_reduce_(0, row, distance, "amin")
     tied = torch.where(distance == best[row], code, size)
-    return row.new_full((len(x),), size).scatter_reduce_(0, row, tied, "amin")
+    return row.new_full((len(x),), size).scatter_reduce_(0, row, tied, "amin").masked_fill_(not_finite(x), -1)
 
 
 def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
     """x [B, S, D] float16, bfloat16 or float32, codebook [K, D] float32 → indices [B, S] int64; -1 for a row that is
     not finite. Any strides. Extra memory: the prepared codebook and a few MB, whatever N."""
     codes = _prepare(codebook, metric)
-    workspace = _Workspace(codes)
     indices = torch.empty(x.shape[:2], dtype=torch.int64, device=x.device)
-    few = max(1, _ROWS * _CODES // len(codes.columns))  # rows whose scores against all codes fit in the same 2 MB
-    for block in row_blocks(x, _ROWS):
-        part = x[block]
-        columns = _load_rows(part, codes, workspace)
-        index, certified = _search(columns, codes, workspace)
-        if not certified.all():
-            flat = part.flatten(0, 1).float()
-            for open_rows in torch.nonzero(~certified)[:, 0].split(few):
-                index[open_rows] = _resolve(flat[open_rows], columns[:, open_rows], codebook, codes, metric)
-            index[not_finite(flat)] = -1
-        indices[block] = index.view(part.shape[:2])
+    certified = torch.empty(x.shape[:2], dtype=torch.bool, device=x.device)
+
+    def make_worker() -> Callable[[tuple[slice, slice]], None]:
+        workspace = _Workspace(codes, _block_rows(len(codes.columns)))
+
+        def search(block: tuple[slice, slice]) -> None:
+            part = x[block]
+            index, alone = _search(_load_rows(part, codes, workspace), codes, workspace)
+            indices[block], certified[block] = index.view(part.shape[:2]), alone.view(part.shape[:2])
+
+        return search
+
+    # Against one tile of codes the operations are too short for threads that share Python's lock.
+    threads = torch.get_num_threads() if len(codes.columns) > _CODES else 1
+    on_threads(make_worker, list(row_blocks(x, _block_rows(len(codes.columns)))), threads)
+    few = min(
+        _ROWS, max(1, _ROWS * _CODES // len(codes.columns))
+    )  # rows whose scores against all codes fit in the same 2 MB
+    for place in torch.nonzero(~certified).split(few):
+        indices[place[:, 0], place[:, 1]] = _resolve(x[place[:, 0], place[:, 1]].float(), codebook, codes, metric)
     return indices

@@ -1,6 +1,7 @@
 """Layers with a discrete bottleneck."""
 
+from .loading import LoadsWhole
 from .updates import update_codebooks
 from .vector_quantize import VectorQuantize
 
-__all__ = ["VectorQuantize", "update_codebooks"]
+__all__ = ["LoadsWhole", "VectorQuantize", "update_codebooks"]

@@ -8,19 +8,20 @@ them once per optimizer step.
 
 from collections.abc import Callable
 from typing import Any
+from weakref import ReferenceType
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from .. import functional
 from . import updates
 from .kmeans import kmeans
 
 # A code counts as dead below this share of uniform usage, unless a threshold is given, and comes back with a count just
-# above it: it follows its new vectors at once, and has about five steps at decay 0.99 to find any. A count as large as
-# uniform usage made reconstructions a tenth worse, a share of 0.1 likewise.
+# above it: it follows its new vectors at once, and has about five steps at decay 0.99 to find any.
 _DEAD_SHARE, _GRACE = 1 / 3, 1.05
 _SPREAD = 1640531527  # 2³²/φ², odd: multiples of it, modulo 2³¹, spread evenly (Knuth, TAOCP 3, section 6.4)
 
@@ -57,6 +58,7 @@ class Codebook(nn.Module):
         self.metric, self.decay, self.eps, self.learnable = metric, decay, eps, learnable
         self.kmeans_iters, self.dead_code_threshold, self.sync = kmeans_iters, dead_code_threshold, sync
         self.frozen = False
+        self.optimizer: ReferenceType[Optimizer] | None = None  # whose steps move it; None: any optimizer's
         embed = torch.empty(1, codebook_size, dim)
         nn.init.kaiming_uniform_(embed)
         embed = F.normalize(embed, dim=-1) if metric == "cosine" else embed
@@ -75,8 +77,8 @@ class Codebook(nn.Module):
 
     @property
     def codes(self) -> Tensor:
-        """The codes, `[K, D]` float32."""
-        return self.embed[0]
+        """The codes, `[K, D]` float32; unit vectors under the cosine metric, which a gradient would not keep so."""
+        return F.normalize(self.embed[0], dim=-1) if self.learnable and self.metric == "cosine" else self.embed[0]
 
     # --- what a forward does -------------------------------------------------------------------------------------
 
@@ -86,21 +88,24 @@ class Codebook(nn.Module):
         along axis `dim`. Repeating it with the same x changes nothing: checkpointing may."""
         rows = functional.as_rows(x, dim)
         keep = rows.new_ones(rows.shape[:2], dtype=torch.bool) if mask is None else mask.reshape(rows.shape[:2])
-        if keep.numel() == 0:
-            return
-        if self.needs_init:
+        if self.needs_init and (keep.numel() > 0 or self.shared):
             self._initialize(rows, keep)
-        if self.dead_code_threshold != 0:
+        if keep.numel() == 0:
+            self.candidates.zero_()
+        elif self.dead_code_threshold != 0:
             self._note_candidates(rows, keep)
 
     def _initialize(self, rows: Tensor, keep: Tensor) -> None:
-        centroids, counts = kmeans(
-            rows.flatten(0, 1).float(), keep.flatten(), len(self.codes), self.kmeans_iters, self.metric
-        )
-        self.embed.copy_(centroids[None])
+        """k-means on the rows of all ranks; a batch with no row to go by leaves the codes as they were drawn."""
+        flat, kept = rows.flatten(0, 1).float(), keep.flatten()
+        if self.shared:
+            flat, kept = _sample_of_all_ranks(flat, kept, 64 * len(self.codes))
+        centroids, counts = kmeans(flat, kept, len(self.codes), self.kmeans_iters, self.metric)
+        found = kept.any()
+        self.embed.copy_(centroids.where(found, self.embed[0])[None])
         self.cluster_size.copy_(counts[None])
-        self.embed_avg.copy_(centroids[None] * counts[None, :, None])
-        if self._world_size() > 1:
+        self.embed_avg.copy_(self.embed * counts[:, None])
+        if self.shared:  # each rank drew its own numbers
             for state in (self.embed, self.cluster_size, self.embed_avg):
                 dist.broadcast(state, 0)
         self.initted.fill_(True)
@@ -127,7 +132,7 @@ class Codebook(nn.Module):
 
     def move(self, statistics: Tensor) -> None:
         """Move the codebook by the statistics of a step, then replace the codes that died."""
-        dim = self.codes.shape[1]
+        dim = self.embed.shape[2]
         sums, counts, candidates, usable = statistics.split([dim, 1, dim, 1], 1)
         counts = counts[:, 0].contiguous()
         if self.learnable:
@@ -138,8 +143,8 @@ class Codebook(nn.Module):
                 *state, counts, sums.contiguous(), decay=self.decay, eps=self.eps, metric=self.metric
             )
         if self.dead_code_threshold != 0:
-            self._replace_dead(candidates, usable[:, 0] > 0)
-        self.steps += 1
+            self._replace_dead(candidates, (usable[:, 0] > 0) & counts.any())
+        self.steps += counts.any()
 
     def _replace_dead(self, candidates: Tensor, usable: Tensor) -> None:
         """Vector, sum and count are all written: left to its old sum a code would be pulled back at the next step."""
@@ -166,11 +171,14 @@ class Codebook(nn.Module):
     def shared(self) -> bool:
         return self._world_size() > 1
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("optimizer", "sinks")}
+
     # --- what PyTorch asks of a module ---------------------------------------------------------------------------
 
     def _attach(self) -> None:
         """New leaves to carry the statistics; zero-stride views of one element, so they cost no memory."""
-        size, dim = self.codes.shape
+        _, size, dim = self.embed.shape
         zero = torch.zeros((), device=self.embed.device)
         self.sinks = (zero.expand(size).requires_grad_(), zero.expand(size, dim).requires_grad_())
         updates.register(self)
@@ -183,14 +191,33 @@ class Codebook(nn.Module):
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
         super()._apply(keep_dtype, recurse)
-        self._attach()
+        if self.sinks[0].device != self.embed.device:
+            self._attach()
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self.optimizer = None  # a copy has its own
         self._attach()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        state_dict.setdefault(prefix + "steps", torch.zeros_like(self.steps))  # peers' checkpoints lack it
+        state_dict.setdefault(prefix + "steps", torch.tensor(0, device="cpu"))  # peers' checkpoints lack it
         super()._load_from_state_dict(state_dict, prefix, *args)
         self.needs_init = not bool(self.initted)
+        if self.candidates.device != self.embed.device:  # built on "meta", loaded with assign=True
+            self.candidates = torch.zeros(self.candidates.shape, device=self.embed.device)
+            self._attach()
+
+
+def _sample_of_all_ranks(rows: Tensor, keep: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """rows [N, D], keep [N] → about `size` rows evenly spaced over all ranks, and which of them count. Every rank sends
+    as many, so that batches may differ, or be empty."""
+    share = -(-size // dist.get_world_size())
+    message = rows.new_zeros(share, rows.shape[1] + 1)
+    chosen = torch.arange(min(share, len(rows)), device=rows.device) * max(1, len(rows) // share)
+    message[: len(chosen), :-1] = rows[chosen]
+    message[: len(chosen), -1] = keep[chosen].float()
+    gathered = [torch.empty_like(message) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, message)
+    joined = torch.cat(gathered)
+    return joined[:, :-1], joined[:, -1] > 0

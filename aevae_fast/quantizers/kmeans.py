@@ -14,14 +14,14 @@ def seed(rows: Tensor, keep: Tensor, size: int) -> Tensor:
     sixteenth of what there is already, an idea of k-means‖ (Bahmani et al. 2012): 1024 codes take about 80 rounds. The
     draw without replacement is a race of exponential clocks: the m largest of weight/Exp(1).
     """
-    weight = keep.float()
+    weight = torch.where(keep, 1.0, -1.0)  # rows that do not count are drawn when no other is left
     codes = rows[:0]
     while len(codes) < size:
         drawn = min(len(codes) // 16 + 1, size - len(codes), len(rows))
         place = (weight / torch.empty_like(weight).exponential_()).topk(drawn).indices
         new = rows[place]
         distance = (rows - new[functional.nearest_code(rows, new).clamp(min=0)]).square().sum(-1)
-        weight = torch.where(keep, distance if len(codes) == 0 else torch.minimum(weight, distance), 0.0)
+        weight = torch.where(keep, distance if len(codes) == 0 else torch.minimum(weight, distance), -1.0)
         codes = torch.cat([codes, new])
     return codes
 

@@ -1,7 +1,9 @@
 """Codebooks move once per optimizer step: a hook that PyTorch calls after every `torch.optim.Optimizer.step`.
 
-All codebooks whose statistics have arrived since the last step move together, after one all-reduce for all of them. A
-step that a gradient scaler skips does not call the hook; its statistics wait for the next.
+All codebooks whose statistics have arrived since the last step move together, after one all-reduce for all of them, so
+every rank must have used the same layers. A step that a gradient scaler skips does not call the hook (a fused
+optimizer's does), and the statistics wait for the next. Where several optimizers step at different times,
+`VectorQuantize.step_with` names the one that counts.
 """
 
 import itertools
@@ -11,7 +13,7 @@ from weakref import WeakValueDictionary
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 if TYPE_CHECKING:
     from .codebook import Codebook
@@ -26,11 +28,13 @@ def register(codebook: "Codebook") -> None:
         _codebooks[next(_numbers)] = codebook
 
 
-def update_codebooks(*_: Any) -> None:
+def update_codebooks(optimizer: Optimizer | None = None, *_: Any) -> None:
     """Move every codebook that has statistics waiting. Called after each optimizer step; call it yourself only where no
     `torch.optim.Optimizer` steps. Waits for no device."""
     arrived = []
     for codebook in list(_codebooks.values()):
+        if optimizer is not None and codebook.optimizer is not None and codebook.optimizer() is not optimizer:
+            continue
         count_leaf, sum_leaf = codebook.sinks
         if count_leaf.grad is not None and sum_leaf.grad is not None:
             if not codebook.frozen:

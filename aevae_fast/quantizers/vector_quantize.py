@@ -1,22 +1,29 @@
 """`VectorQuantize`: the layer. Names, argument names and returns follow vector-quantize-pytorch."""
 
+import weakref
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from .. import functional
 from ..functional import Impl
+from ..functional._checks import check_device, check_input, check_rows
+from ..functional._dispatch import choose
 from .codebook import Codebook
+from .loading import LoadsWhole
 from .updates import move
 
 
-class VectorQuantize(nn.Module):
+class VectorQuantize(LoadsWhole):
     """Vector quantization with an EMA or a gradient codebook; van den Oord et al. 2017 (arXiv:1711.00937).
 
     The codebook moves once per `optimizer.step()`: statistics of all backward passes since the last step are joined,
     so gradient accumulation and activation checkpointing change nothing. Where x needs no gradient nothing comes back,
-    and the codebook moves during the forward. It does not move in `eval()`, under `torch.no_grad()` or when frozen.
-    Codebook and statistics stay float32 under `.half()`, `.bfloat16()` and autocast.
+    and an EMA codebook moves during the forward; to have it wait for the step, pass `x.requires_grad_()`. It does not
+    move in `eval()`, under `torch.no_grad()` or when frozen. Codebook and statistics stay float32 under `.half()`,
+    `.bfloat16()` and autocast.
 
     Args:
         dim: size of the vectors that go in and come out.
@@ -75,6 +82,8 @@ class VectorQuantize(nn.Module):
         super().__init__()
         codebook_dim = dim if codebook_dim is None else codebook_dim
         for name, size in (("dim", dim), ("codebook_size", codebook_size), ("codebook_dim", codebook_dim)):
+            if not isinstance(size, int):
+                raise TypeError(f"{name} must be an int; got {size!r}")
             if size < 1:
                 raise ValueError(f"{name} must be at least 1; got {size}")
         if not 0 <= decay <= 1:
@@ -82,6 +91,11 @@ class VectorQuantize(nn.Module):
         for name, value in (("commitment_weight", commitment_weight), ("codebook_weight", codebook_weight)):
             if not value >= 0:
                 raise ValueError(f"{name} must be at least 0; got {value}")
+        if not eps > 0:
+            raise ValueError(f"eps must be above 0; got {eps}")
+        if kmeans_iters < 0:
+            raise ValueError(f"kmeans_iters must be at least 0; got {kmeans_iters}")
+        choose(impl)
         if threshold_ema_dead_code is not None and not threshold_ema_dead_code >= 0:
             raise ValueError(f"threshold_ema_dead_code must be None or at least 0; got {threshold_ema_dead_code}")
         if learnable_codebook and ema_update:
@@ -122,32 +136,43 @@ class VectorQuantize(nn.Module):
         return self._codebook.codes
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        self._check(x)
         dim = -1 if self.channel_last else 1
+        self._check(x, mask, dim)
+        if mask is not None and (self.use_cosine_sim or self.dim != self.codebook_dim):
+            x = x.where(mask.unsqueeze(dim), 0.0)  # what stands in masked places must not reach a gradient
         rows = self._project(self.project_in, x)
         if self.use_cosine_sim:
             rows = F.normalize(rows.float(), dim=dim)
-        moving = self.training and torch.is_grad_enabled() and not self._codebook.frozen
-        if moving:
-            self._codebook.observe(rows, mask, dim)
+        book, training = self._codebook, self.training and not self._codebook.frozen
+        moving = training and torch.is_grad_enabled()
+        if moving or (training and book.needs_init):  # reentrant checkpointing runs its first forward without grad
+            book.observe(rows, mask, dim)
+        by_gradient = moving and (rows.requires_grad or book.learnable)
+        codes = book.codes.detach() if book.frozen else book.codes
         quantized, indices, loss = functional.vector_quantize(
             rows,
-            self.codebook.detach() if self._codebook.frozen else self.codebook,
-            metric=self._codebook.metric,
+            # A copy, since the codebook may move before this forward's backward has come.
+            codes.clone() if by_gradient and not book.learnable else codes,
+            metric=book.metric,
             commitment_weight=self.commitment_weight,
-            codebook_weight=self.codebook_weight if self._codebook.learnable else 0.0,
+            codebook_weight=self.codebook_weight if book.learnable else 0.0,
             mask=mask,
             dim=dim,
-            statistics=self._codebook.sinks if moving and rows.requires_grad else None,
+            statistics=book.sinks if by_gradient else None,
             impl=self.impl,
         )
-        if moving and not rows.requires_grad:
+        if moving and not by_gradient:
             counts, sums = functional.codebook_statistics(rows, indices, self.codebook_size, dim=dim, impl=self.impl)
-            move([(self._codebook, counts, sums)])
-        quantized = self._project(self.project_out, quantized.to(x.dtype))
+            move([(book, counts.float(), sums.float())])
+        quantized = self._project(self.project_out, quantized.to(x.dtype)).to(x.dtype)
         if mask is not None and self.dim != self.codebook_dim:
             quantized = quantized.where(mask.unsqueeze(dim), 0.0)  # the map's bias would show in masked places
         return quantized, indices, loss
+
+    def step_with(self, optimizer: Optimizer) -> None:
+        """Let the codebook move only when this optimizer steps. Without it any optimizer's step moves a codebook whose
+        statistics wait, which is one too many where, say, a discriminator steps while gradients still accumulate."""
+        self._codebook.optimizer = weakref.ref(optimizer)
 
     def get_codes_from_indices(self, indices: Tensor) -> Tensor:
         """indices [...] int64 → what forward returned for them: `[..., dim]`, or `[B, dim, ...]` for a channel-first
@@ -172,19 +197,20 @@ class VectorQuantize(nn.Module):
         count = self._codebook.cluster_size[0]
         return (count >= 0.03 * count.mean()).float().mean()
 
-    def _check(self, x: Tensor) -> None:
-        axis = -1 if self.channel_last else 1
+    def _check(self, x: Tensor, mask: Tensor | None, dim: int) -> None:
         layout = f"[..., {self.dim}]" if self.channel_last else f"[B, {self.dim}, ...]"
-        if x.ndim < (1 if self.channel_last else 2) or x.shape[axis] != self.dim:
+        check_input(x, -1)
+        if x.ndim < (1 if self.channel_last else 2) or x.shape[dim] != self.dim:
             raise ValueError(f"x must have shape {layout}; got {tuple(x.shape)}")
+        check_device("the codebook", self._codebook.embed, x)
+        if mask is not None:
+            check_rows("mask", mask, torch.bool, x, dim)
 
     def _project(self, projection: nn.Module, x: Tensor) -> Tensor:
         """Apply a linear map along the channel axis, a channel-first map staying channel-first."""
-        if isinstance(projection, nn.Identity) or self.channel_last:
+        if self.channel_last or x.ndim == 2 or not isinstance(projection, nn.Linear):
             return projection(x)
-        assert isinstance(projection, nn.Linear)
-        flat = projection.weight @ x.flatten(2) + projection.bias[:, None] if x.ndim > 2 else projection(x)
-        return flat.unflatten(2, x.shape[2:]) if x.ndim > 2 else flat
+        return F.conv1d(x.flatten(2), projection.weight[:, :, None], projection.bias).unflatten(2, x.shape[2:])
 
     def extra_repr(self) -> str:
         parts = [f"dim={self.dim}", f"codebook_size={self.codebook_size}"]

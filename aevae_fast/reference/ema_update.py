@@ -19,8 +19,10 @@ def ema_update(
     """codebook, embed_avg, sums [K, D]; cluster_size, counts [K] → the new (codebook, cluster_size, embed_avg).
 
     n ← decay·n + (1 - decay)·count, m ← decay·m + (1 - decay)·sum, e = m / n̂ with n̂ = (n + eps)/(Σn + K·eps)·Σn, which
-    never feeds back into n. Under the cosine metric e = m/‖m‖. A codebook that no row has ever used stays as it is.
+    never feeds back into n. Under the cosine metric e = m/‖m‖. Counts that are all 0 leave everything as it was.
     """
+    if not counts.any():
+        return codebook, cluster_size, embed_avg
     cluster_size = decay * cluster_size + (1 - decay) * counts
     embed_avg = decay * embed_avg + (1 - decay) * sums
     if metric == "cosine":

@@ -1,7 +1,6 @@
 """What happens beside the optimisation steps: measuring, remembering, saving, stopping when asked."""
 
 import math
-import os
 import signal
 import threading
 import time
@@ -13,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from aevae_fast.data import ImageDataset
+from aevae_fast.models.files import replacing
 
 from .evaluation import evaluate
 from .module import LOG_EVERY, TrainingModule
@@ -30,7 +30,9 @@ class History(Callback):
         every: steps between two measurements on them; the last step always has one.
 
     Raises:
-        TrainingDiverged: during training, when the loss is NaN or infinite.
+        TrainingDiverged: during training, when the loss or what the model makes of held-out images is not finite.
+
+    Comes after `StopOnSignal` and before `LastCheckpoint`: what is saved has a finite loss.
     """
 
     def __init__(self, held_out: ImageDataset, every: int) -> None:
@@ -47,24 +49,31 @@ class History(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if step % LOG_EVERY == 0:
+        logged = step % LOG_EVERY == 0
+        measured = step % self.every == 0 or step == trainer.max_steps
+        if logged or measured or trainer.should_stop:  # also ahead of every save
+            self._check_loss(float(outputs["loss"]), step)
+        if logged:
             self._remember_training(trainer, step)
-        if step % self.every == 0 or step == trainer.max_steps:
+        if measured:
             self._measure_held_out(trainer, pl_module, step)
         self.seconds = time.monotonic() - self._started
 
+    def _check_loss(self, loss: float, step: int) -> None:
+        if not math.isfinite(loss):
+            raise TrainingDiverged(f"the loss became {loss} at step {step}; a smaller learning rate often helps")
+
     def _remember_training(self, trainer: Trainer, step: int) -> None:
         values = {name: float(trainer.callback_metrics[f"train/{name}"]) for name in self.train if name != "step"}
-        if not math.isfinite(values["loss"]):
-            raise TrainingDiverged(
-                f"the loss became {values['loss']} at step {step}; a smaller learning rate often helps"
-            )
         for name, value in (values | {"step": float(step)}).items():
             self.train[name].append(value)
 
     def _measure_held_out(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         assert isinstance(pl_module, TrainingModule)
-        measured = evaluate(pl_module.model, self.held_out).as_dict()
+        try:
+            measured = evaluate(pl_module.model, self.held_out).as_dict()
+        except ArithmeticError as error:  # the step after a finite loss may ruin the weights
+            raise TrainingDiverged(f"{error} after step {step}; a smaller learning rate often helps") from error
         values = {name: float(measured[name]) for name in self.evaluated if name != "step"}
         if trainer.logger:
             trainer.logger.log_metrics({f"held_out/{name}": value for name, value in values.items()}, step)
@@ -145,9 +154,8 @@ class LastCheckpoint(Callback):
         step = trainer.global_step
         if step % self.every == 0 or step == trainer.max_steps or trainer.should_stop:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = self.file.with_suffix(".unfinished")
-            trainer.save_checkpoint(unfinished)
-            os.replace(unfinished, self.file)
+            with replacing(self.file) as (file,):
+                trainer.save_checkpoint(file)
 
     def state_dict(self) -> dict[str, Any]:
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

@@ -1,5 +1,6 @@
 """Reconstruction error and codebook usage of a model over a data set."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,7 @@ def evaluate(model: nn.Module, dataset: ImageDataset, batch_size: int = 256) -> 
 
     Raises:
         ValueError: an empty data set, or images that do not fit the model.
+        ArithmeticError: the model's weights or the images are so that what comes out is NaN or infinite.
     """
     device = next(model.parameters()).device
     error, usage = ReconstructionError(), CodebookUsage(int(model.codebook_size))  # type: ignore[arg-type]
@@ -55,6 +57,11 @@ def evaluate(model: nn.Module, dataset: ImageDataset, batch_size: int = 256) -> 
         for images in evaluation_batches(dataset, batch_size):
             images = images.to(device)
             indices = model.encode(images)  # type: ignore[operator]
+            if (indices < 0).any():
+                raise ArithmeticError("the encoder's output is not finite")
             error.update(images, model.decode(indices))  # type: ignore[operator]
             usage.update(indices)
-    return Evaluation(len(dataset), error.compute(), usage.compute())
+    reconstruction = error.compute()
+    if not math.isfinite(reconstruction.mse):
+        raise ArithmeticError(f"the reconstruction error is {reconstruction.mse}")
+    return Evaluation(len(dataset), reconstruction, usage.compute())

@@ -1,6 +1,8 @@
 """Training a model on images with Lightning."""
 
+import math
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from torch import nn
 from aevae_fast.data import ImageSplits, TrainingBatches
 
 from .callbacks import History, LastCheckpoint, StopOnSignal
+from .checkpoint import check_checkpoint, checkpoint_file
 from .module import TrainingModule
 from .progress import progress_callback, quiet_lightning
 
@@ -37,11 +40,6 @@ class FitResult:
     device: torch.device
 
 
-def checkpoint_file(out: str | Path) -> Path:
-    """Where a run in folder `out` keeps its state."""
-    return Path(out) / "checkpoints" / "last.ckpt"
-
-
 def fit(
     model: nn.Module,
     images: ImageSplits,
@@ -55,6 +53,7 @@ def fit(
     precision: str = "32-true",
     workers: int = 0,
     resume: bool = False,
+    prepare: Callable[[], None] | None = None,
     console: Console | None = None,
 ) -> FitResult:
     """Train `model` up to `steps` optimizer steps; TensorBoard logs and the state of the run go to `out`.
@@ -74,52 +73,55 @@ def fit(
         precision: 32-true, bf16-mixed or 16-mixed.
         workers: processes that load images.
         resume: go on from the state in `out`.
+        prepare: called once all of this is checked, before anything is written.
         console: where progress is shown; None shows nothing.
 
     Raises:
-        ValueError: an argument is out of range, or the device is not there.
+        ValueError: an argument is out of range, the device is not there, or the state in `out` is broken or of another
+            model; nothing has changed then.
         FileNotFoundError: `resume` without a state in `out`.
         TrainingDiverged: the loss became NaN or infinite; the last saved state stays.
     """
-    if steps < 1:
-        raise ValueError(f"steps: expected at least 1, got {steps}")
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
-    file = checkpoint_file(out)
-    if resume and not file.is_file():
-        raise FileNotFoundError(f"resume: expected the state of a run in {file}, but it is not there")
+    _check(steps, learning_rate, device, precision)
+    batches = TrainingBatches(images.train, batch_size, seed, workers)
+    module, file = TrainingModule(model, learning_rate), checkpoint_file(out)
+    if resume:
+        check_checkpoint(file, module)
     every = max(1, steps // 20)
     history, stop = History(images.held_out, every), StopOnSignal()
     shown: list[Callback] = [progress_callback(console)] if console else []
-    batches = TrainingBatches(images.train, batch_size, seed, workers)
-    module = TrainingModule(model.train(), learning_rate)
     with quiet_lightning():
         trainer = Trainer(
-            accelerator=_accelerator(device),
+            accelerator=device,
             devices=1,
             precision=precision,  # type: ignore[arg-type]
             max_steps=steps,
             max_epochs=-1,
             logger=TensorBoardLogger(str(out), name="logs", version=""),
-            callbacks=[history, *shown, stop, LastCheckpoint(file, every)],
+            callbacks=[stop, history, *shown, LastCheckpoint(file, every)],
             enable_checkpointing=False,
             enable_progress_bar=console is not None and console.is_terminal,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             log_every_n_steps=1,  # the module itself logs every few steps only
         )
+        if prepare:
+            prepare()
         torch.manual_seed(seed)
-        trainer.fit(module, batches, ckpt_path=str(file) if resume else None, weights_only=True)
+        trainer.fit(module.train(), batches, ckpt_path=str(file) if resume else None, weights_only=True)
     return FitResult(trainer.global_step, history, stop.received, trainer.strategy.root_device)
 
 
-def _accelerator(device: str) -> str:
+def _check(steps: int, learning_rate: float, device: str, precision: str) -> None:
+    if steps < 1:
+        raise ValueError(f"steps: expected at least 1, got {steps}")
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
     if device not in DEVICES:
         raise ValueError(f"device: expected one of {', '.join(DEVICES)}, got {device!r}")
     there = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there[device]:
         names = ", ".join(name for name, here in there.items() if here)
         raise ValueError(f"device: expected one that this machine has ({names}), got {device!r}")
-    return device

@@ -35,7 +35,7 @@ def draw_reconstructions(originals: Tensor, reconstructions: Tensor, title: str)
     pairs = -(-len(originals) // columns)
     figure = Figure(figsize=(0.9 * columns + 0.6, 2.05 * pairs + 0.6), layout="constrained")
     figure.suptitle(title, fontsize=_FONT + 2, color=INK)
-    for pair, part in enumerate(np.atleast_1d(figure.subfigures(pairs, 1, hspace=0.03))):
+    for pair, part in enumerate(figure.subfigures(pairs, 1, squeeze=False, hspace=0.03)[:, 0]):
         axes = part.subplots(2, columns, squeeze=False)
         for row, (label, images) in enumerate((("original", originals), ("decoded", reconstructions))):
             for column in range(columns):

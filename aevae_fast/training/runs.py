@@ -11,8 +11,10 @@ from rich.console import Console
 
 from aevae_fast.data import ImageDataset, ImageSplits, evaluation_batches, spread
 from aevae_fast.models import VQVAE
+from aevae_fast.models.files import replacing
 
-from .fit import FitResult, checkpoint_file, fit
+from .checkpoint import checkpoint_file
+from .fit import FitResult, fit
 from .report import Report, write_report
 
 SETTINGS_FILE = "settings.json"
@@ -59,7 +61,8 @@ class VQVAESettings:
     def save(self, out: Path) -> None:
         """Write to `settings.json` in `out`."""
         out.mkdir(parents=True, exist_ok=True)
-        (out / SETTINGS_FILE).write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        with replacing(out / SETTINGS_FILE) as (file,):
+            file.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     @classmethod
     def load(cls, out: Path) -> "VQVAESettings":
@@ -73,8 +76,8 @@ class VQVAESettings:
         if not file.is_file():
             raise FileNotFoundError(f"resume: expected the folder of a run, but {file} is not there")
         try:
-            return cls(**json.loads(file.read_text()))
-        except (TypeError, json.JSONDecodeError) as error:
+            return cls(**json.loads(file.read_bytes()))
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{file}: expected the settings of a VQ-VAE run, got something else ({error})") from error
 
 
@@ -146,15 +149,19 @@ def train_vqvae(
         What training did, and what came of it; no report when a signal ended training early.
 
     Raises:
-        ValueError: a setting is out of range or does not fit the images or this machine, or `out` is taken.
+        ValueError: a setting is out of range or does not fit the images or this machine, `out` is taken, or the state
+            in it is broken; what is in `out` is as it was then.
         FileNotFoundError: `resume` without a state in `out`.
         TrainingDiverged: the loss became NaN or infinite.
     """
     out = Path(out)
+
+    def prepare() -> None:
+        if not resume:
+            prepare_out(out, overwrite)
+        settings.save(out)
+
     model = build_vqvae(settings, images)
-    if not resume:
-        prepare_out(out, overwrite)
-    settings.save(out)
     result = fit(
         model,
         images,
@@ -167,6 +174,7 @@ def train_vqvae(
         precision=settings.precision,
         workers=settings.workers,
         resume=resume,
+        prepare=prepare,
         console=console,
     )
     if result.interrupted_by and result.step < settings.steps:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,6 +57,7 @@ def test_evaluate_and_reconstruct(trained, tmp_path, capsys):
         pytest.param([*TRAIN, "--downsampling-factor", "16"], "got 8x8", id="does-not-divide"),
         pytest.param([*TRAIN, "--batch-size", "99999"], "batch_size: expected 1 to 1617", id="batch-too-large"),
         pytest.param([*TRAIN, "--steps", "5", "--epochs", "1"], "expected one of the two", id="steps-and-epochs"),
+        pytest.param([*TRAIN, "--epochs", "nan"], "epochs: expected a positive number, got nan", id="no-epochs"),
         pytest.param(["train", "vqvae", "--resume", "nowhere"], "nowhere/settings.json is not there", id="no-run"),
         pytest.param(["evaluate", "nowhere"], "nowhere: expected a saved model", id="no-model"),
     ],
@@ -74,6 +76,7 @@ def test_a_mistake_is_one_line_and_status_2(arguments, message, tmp_path, monkey
     [
         pytest.param(["train", "vqvae", "--colour", "red"], "--colour", id="unknown-option"),
         pytest.param(["train", "vqvae", "--steps", "many"], "--steps", id="not-a-number"),
+        pytest.param(["train", "vqvae", "--batch-size", "0", "--epochs", "1"], "--batch-size", id="no-batch"),
         pytest.param(["train", "vqvae", "--resume", "x", "--lr", "1"], "leave out --lr", id="changed-on-resume"),
     ],
 )
@@ -85,6 +88,30 @@ def test_wrong_options_end_with_status_2(arguments, message, capsys):
 def test_a_run_in_the_way_is_kept_unless_told(trained, capsys):
     assert run([*TRAIN, "--steps", "2", "--out", str(trained)]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("batch-size", "99999"), ("device", "abacus"), ("precision", "8-bit"), ("steps", "0"), ("lr", "0")],
+)
+def test_a_mistake_beside_overwrite_costs_nothing(trained, capsys, option, value):
+    before = {file: file.read_bytes() for file in trained.rglob("*") if file.is_file()}
+    assert run([*TRAIN, "--out", str(trained), "--overwrite", f"--{option}", value]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert {file: file.read_bytes() for file in trained.rglob("*") if file.is_file()} == before
+
+
+def test_resuming_a_broken_state_is_one_line_and_status_2(trained, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(trained, out)
+    file = out / "checkpoints" / "last.ckpt"
+    file.write_bytes(file.read_bytes()[:1000])
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    assert run(["train", "vqvae", "--resume", str(out), "--steps", "30"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"aevae-fast: resume: expected the state of a run in {file}, got a broken file")
+    assert error.count("\n") == 1
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
 
 
 def test_a_full_disk_is_one_line_and_status_1(tmp_path, monkeypatch, capsys):

@@ -27,6 +27,24 @@ def _arguments(x: torch.Tensor) -> dict[str, tuple[Any, ...]]:
     }
 
 
+@pytest.mark.parametrize("impl", [None, "triton"])
+def test_strided_codebooks_and_states(impl: Any) -> None:
+    torch.manual_seed(0)
+    x, wide = torch.randn(20, 6), torch.randn(22, 12)
+    codebook = wide[::2, ::2]
+    for metric in ("euclidean", "cosine", "dot"):
+        expected = functional.nearest_code(x, codebook, metric=metric, impl="reference")
+        assert torch.equal(functional.nearest_code(x, codebook, metric=metric, impl=impl), expected)
+        assert torch.equal(functional.vector_quantize(x, codebook, metric=metric, impl=impl)[1], expected)
+    many = torch.randint(1, 9, (11, 3)).float()
+    state = [torch.randn(6, 11).T, torch.rand(11, 2)[:, 0], torch.randn(6, 11).T]
+    expected_state = [tensor.clone() for tensor in state]
+    functional.ema_update_(*expected_state, many[:, 1], codebook, impl="reference")
+    functional.ema_update_(*state, many[:, 1], codebook, impl=impl)
+    for mine, theirs in zip(state, expected_state, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
 @pytest.mark.parametrize("strided", [False, True], ids=["rows", "channel_first"])
 @pytest.mark.parametrize("name", _arguments(torch.zeros(1, 1, 1)))
 def test_opcheck(name: str, strided: bool) -> None:
@@ -114,7 +132,7 @@ BAD: list[tuple[type[Exception], str, Any]] = [
         lambda: functional.codebook_statistics(X, torch.zeros(5).long(), 0),
     ),
     (ValueError, r"decay must lie in \[0, 1\]", lambda: functional.ema_update_(C, C[:, 0], C, C[:, 0], C, decay=1.5)),
-    (ValueError, "eps must be at least 0", lambda: functional.ema_update_(C, C[:, 0], C, C[:, 0], C, eps=-1)),
+    (ValueError, "eps must be above 0", lambda: functional.ema_update_(C, C[:, 0], C, C[:, 0], C, eps=-1)),
     (ValueError, r"counts must have shape \(3,\)", lambda: functional.ema_update_(C, C[:, 0], C, C[0], C)),
     (TypeError, "sums and codebook must both be", lambda: functional.ema_update_(C, C[:, 0], C, C[:, 0], C.half())),
 ]

@@ -8,6 +8,9 @@ accumulator among them, as the coarsest hardware known does.
 import pytest
 import torch
 
+from aevae_fast.kernels.configuration import search_config
+from aevae_fast.kernels.prepared_codebook import accumulation_bound
+
 
 def cut(value: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
     return torch.trunc(value / unit) * unit
@@ -33,7 +36,7 @@ def split(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
 
 
 @pytest.mark.parametrize("width", [4, 8, 16])
-@pytest.mark.parametrize("dimension", [8, 64, 128])
+@pytest.mark.parametrize("dimension", [8, 64, 128, 256])
 @pytest.mark.parametrize("kind", ["random", "aligned", "one sign", "cancelling"])
 def test_score_stays_within_its_bound(kind, dimension, width):
     g = torch.Generator().manual_seed(0)
@@ -52,8 +55,39 @@ def test_score_stays_within_its_bound(kind, dimension, width):
     total = torch.zeros(24, 40, dtype=torch.float64)
     for a, b in ((x_high, c_low), (x_low, c_high), (x_high, c_high)):
         total = truncating_dot(a, b, total, width)
-    kappa = (1.5 * max(16, dimension) + 32 + 1) * 2.0**-23
+    config = search_config(dimension, torch.float32, "sm_90", fused=False)
+    kappa = accumulation_bound(config)
     norm, code_norm = x.norm(dim=1)[:, None], c.norm(dim=1)[None]
     factor = x_rest.norm(dim=1)[:, None] + x_low.norm(dim=1)[:, None] * (2.04 / 256) + kappa * norm
     bound = code_norm * factor + norm * c_rest.norm(dim=1)[None]
     assert ((total - x @ c.T).abs() <= bound).all()
+
+
+def groups_in_reach(x: torch.Tensor, codes: torch.Tensor, lift: torch.Tensor) -> torch.Tensor:
+    """How many groups of 8 codes each row has to look into, from exact scores and the bounds that the search takes off.
+
+    x [N, D] and codes [K, D] centred, float64; lift [N] as the search adds to its scores."""
+    kappa = accumulation_bound(search_config(x.shape[1], torch.float32, "sm_90", fused=False))
+    _, low, rest = split(x)
+    _, _, code_rest = split(codes)
+    norm, code_norm = x.norm(dim=1), codes.norm(dim=1)
+    factor = rest.norm(dim=1) + low.norm(dim=1) * (2.04 / 256) + kappa * norm
+    bias = 0.5 * code_norm.square()
+    error = code_norm * factor[:, None] + norm[:, None] * code_rest.norm(dim=1) + kappa * bias
+    lower = (bias - x @ codes.T - 1.04 * error).reshape(len(x), -1, 8).amin(2)
+    lowest, winner = lower.min(1)
+    error = error.reshape(len(x), -1, 8).amax(2).gather(1, winner[:, None])[:, 0]
+    reach = lowest + 2.1 * error + 2.0**-17 * lift
+    return (lower <= reach[:, None]).sum(1)
+
+
+def test_tiny_codes_leave_few_groups_in_reach():
+    torch.manual_seed(0)
+    size, dimension = 8192, 256
+    x = torch.randn(256, dimension).double()
+    codes = ((2 * torch.rand(size, dimension) - 1) / size).double()
+    norm, largest = x.norm(dim=1), codes.norm(dim=1).max()
+    groups = groups_in_reach(x, codes, torch.minimum(0.5 * norm.square(), norm * largest))
+    assert (groups > 4).double().mean() < 0.02
+    # What this test is there for: with the other lift alone it takes 20 groups and more.
+    assert groups_in_reach(x, codes, 0.5 * norm.square()).double().mean() > 5 * groups.double().mean()

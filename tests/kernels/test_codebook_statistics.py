@@ -48,6 +48,23 @@ def test_unused_rows_may_hold_anything(device):
     check(x, indices, 9)
 
 
+@pytest.mark.parametrize("layout", ["rows", "channels", "slice"])
+def test_sums_of_differences_do_not_cancel(layout, device):
+    torch.manual_seed(3)
+    size, dimension = 12, 20
+    center = (1000 + 0.01 * torch.randn(size, dimension)).to(device)
+    x = view((1000 + 0.01 * torch.randn(2, 300, dimension)).to(device), layout)
+    indices = torch.randint(-1, size, (2, 300)).to(device)
+    counts, sums = codebook_statistics(x, indices, size, center)
+    keep = indices >= 0
+    rows, codes = x[keep].double(), indices[keep]
+    differences = rows - center.double()[codes]
+    truth = torch.zeros(size, dimension, dtype=torch.float64, device=device).index_add_(0, codes, differences)
+    size_of = torch.zeros_like(truth).index_add_(0, codes, differences.abs())
+    assert torch.equal(counts.long(), torch.bincount(codes, minlength=size))
+    assert ((sums.double() - truth).abs() <= (CHUNK + 64) * 2.0**-24 * size_of).all()
+
+
 def test_no_rows(device):
     for indices in (torch.empty(0, 3), torch.full((1, 40), -1)):
         indices = indices.long().to(device)

@@ -84,7 +84,7 @@ def test_empty(shape, device):
     assert indices.shape == shape
     assert error == 0
     scale = torch.ones((), device=device)
-    assert vector_quantize_backward(x, x, codebook, indices, scale).shape == x.shape
+    assert vector_quantize_backward(x, x, codebook, indices, None, scale).shape == x.shape
 
 
 @pytest.mark.parametrize("layout", ["rows", "channels", "slice"])
@@ -95,11 +95,31 @@ def test_backward(dimension, dtype, layout, device):
     x = view(torch.randn(2, 37, dimension).to(DTYPES[dtype]).to(device), layout)
     grad = view(torch.randn(2, 37, dimension).to(DTYPES[dtype]).to(device), "channels" if layout == "rows" else "rows")
     codebook = torch.randn(30, dimension).to(device)
-    indices = torch.randint(-1, 30, (2, 37)).to(device)
+    mask = torch.rand(2, 37).to(device) > 0.3
+    indices = torch.where(mask, torch.randint(30, (2, 37)).to(device), -1)
     scale = torch.tensor(0.37, device=device)
-    grad_x = vector_quantize_backward(grad, x, codebook, indices, scale)
+    grad_x = vector_quantize_backward(grad, x, codebook, indices, mask, scale)
     assert grad_x.dtype == x.dtype
     step = scale.double() * (x.double() - codebook[indices].double())
-    truth = torch.where(indices[..., None] >= 0, grad.double() + step, 0.0)
+    truth = torch.where(mask[..., None], grad.double() + step, 0.0)
     size = grad.double().abs() + step.abs() + scale * codebook[indices].abs()
     assert ((grad_x.double() - truth).abs() <= ULP[dtype] * truth.abs() + 4 * 2.0**-24 * size).all()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_backward_shows_what_is_not_finite_unless_masked(bad, device):
+    torch.manual_seed(6)
+    x, grad, codebook = torch.randn(1, 50, 12), torch.randn(1, 50, 12), torch.randn(40, 12).to(device)
+    indices = torch.randint(40, (1, 50))
+    for n in (7, 9):
+        x[0, n, 3], indices[0, n] = bad, -1
+    grad[0, 7] = bad
+    x, grad, indices = x.to(device), grad.to(device), indices.to(device)
+    scale = torch.tensor(0.5, device=device)
+    mask = torch.arange(50, device=device)[None] != 7
+    grad_x = vector_quantize_backward(grad, x, codebook, indices, mask, scale)
+    assert (grad_x[0, 7] == 0).all()
+    assert torch.nonzero(~grad_x.isfinite()).tolist() == [[0, 9, 3]]
+    unmasked = vector_quantize_backward(grad, x, codebook, indices, None, scale)
+    assert not unmasked[0, 7].isfinite().any()
+    assert torch.equal(unmasked[0, 8:].nan_to_num(), grad_x[0, 8:].nan_to_num())

@@ -1,6 +1,7 @@
 """Models to a folder and back."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -37,6 +38,72 @@ def test_own_parts_cannot_be_described(tmp_path):
     model = VQVAE(encoder=ConvolutionalEncoder(1, 8, 64, 2, 1))
     with pytest.raises(ValueError, match="own encoder"):
         save_model(model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b"", "expected a model's config, got another file", id="empty"),
+        pytest.param(b"\x80\x02\xff\xfe", "expected a model's config, got another file", id="binary"),
+        pytest.param(b"[]", "expected a model's config, got another file", id="a-list"),
+        pytest.param(b"{}", "expected a model's config.*'model'", id="keys-missing"),
+        pytest.param({"model": ["VQVAE"]}, r"one of VQVAE, got format 1 and \['VQVAE'\]", id="unhashable-name"),
+        pytest.param({"model": "VAE"}, "one of VQVAE, got format 1 and 'VAE'", id="unknown-model"),
+        pytest.param({"config": [1, 2]}, r"expected an object of arguments of VQVAE.*got \[1, 2\]", id="config-a-list"),
+        pytest.param({"config": {"colour": 1}}, "expected arguments of VQVAE.*'colour'", id="unknown-key"),
+        pytest.param({"config": {"channels": "8"}}, "channels: expected a whole number, got '8'", id="wrong-type"),
+        pytest.param({"config": {"channels": 0}}, "channels: expected a positive number, got 0", id="out-of-range"),
+        pytest.param({"config": {"codebook_size": 10**30}}, "expected arguments of VQVAE", id="too-large-a-number"),
+        pytest.param({"config": {"codebook_size": 10**15}}, "expected arguments of VQVAE", id="too-large-for-memory"),
+        pytest.param({"config": {"quantizer_options": [1]}}, "expected arguments of VQVAE", id="options-a-list"),
+        pytest.param({"config": {"encoder": "mine"}}, "expected plain values.*got encoder", id="own-part"),
+    ],
+)
+def test_a_wrong_config_is_one_clear_error(model, tmp_path, content, message):
+    save_model(model, tmp_path)
+    file = tmp_path / "config.json"
+    if isinstance(content, dict):
+        content = json.dumps(json.loads(file.read_text()) | content).encode()
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_model(tmp_path)
+    assert type(caught.value) is ValueError
+    assert str(caught.value).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize("length", [0, 4, 100, -1])
+def test_broken_weights_are_one_clear_error(model, tmp_path, length):
+    save_model(model, tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(ValueError, match=r"expected weights in the safetensors format, got a broken file") as caught:
+        load_model(tmp_path)
+    assert str(caught.value).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_missing_file_is_named(model, tmp_path, name):
+    save_model(model, tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"expected a saved model, but {name} is not there"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("interrupted", ["safetensors.torch.save_file", "json.dumps", "pathlib.Path.write_text"])
+def test_an_interrupted_export_leaves_the_older_one(model, tmp_path, monkeypatch, interrupted):
+    save_model(model, tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def interrupt(*arguments, **_):
+        for file in arguments:
+            if isinstance(file, Path):
+                file.write_bytes(b"half of")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(interrupted, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(VQVAE(channels=8, codebook_size=4, codebook_dim=2), tmp_path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_errors_when_reading(model, tmp_path):

@@ -97,6 +97,59 @@ def test_own_parts_are_used():
     assert model.reconstruct(torch.rand(2, 1, 28, 28)).shape == (2, 1, 28, 28)
 
 
+HALF = [pytest.param(torch.bfloat16, id="bf16"), pytest.param(torch.float16, id="fp16")]
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("options", [{}, {"codebook_dim": 2}], ids=["plain", "projected"])
+def test_a_half_precision_model_encodes_and_decodes(dtype, options):
+    quantizer = VectorQuantize(dim=4, codebook_size=16, accept_image_fmap=True, **options)
+    model = small(quantizer=quantizer).to(dtype).eval()
+    x = torch.rand(2, 1, 28, 28, dtype=dtype)
+    output = model(x)
+    decoded = model.decode(model.encode(x))
+    assert model.codebook.dtype == torch.float32
+    assert decoded.dtype == output.reconstruction.dtype == dtype
+    torch.testing.assert_close(decoded, output.reconstruction.clamp(0, 1), rtol=0, atol=torch.finfo(dtype).eps)
+    assert torch.equal(model.reconstruct(x), decoded)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16], ids=["of-fp32", "of-bf16"])
+def test_autocast_encodes_and_decodes(dtype, weights):
+    model = small().to(weights).eval()
+    x = torch.rand(2, 1, 28, 28, dtype=weights)
+    with torch.autocast("cpu", dtype):
+        output = model(x)
+        decoded = model.decode(model.encode(x))
+        assert torch.equal(model.reconstruct(x), decoded)
+    assert decoded.dtype == dtype
+    torch.testing.assert_close(decoded, output.reconstruction.clamp(0, 1), rtol=0, atol=torch.finfo(dtype).eps)
+
+
+def test_a_decoder_without_weights_gets_the_codes_as_they_are():
+    assert small(decoder=nn.Upsample(scale_factor=4)).decode(torch.zeros(1, 7, 7).long()).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(lambda state: state.pop("decoder.0.bias"), "Missing key", id="missing-key"),
+        pytest.param(lambda state: state.update(colour=torch.ones(1)), "Unexpected key.*colour", id="unknown-key"),
+        pytest.param(
+            lambda state: state.update({"quantizer._codebook.embed": torch.ones(1, 17, 4)}), "17, 4", id="codebook-size"
+        ),
+    ],
+)
+def test_a_state_that_does_not_fit_leaves_the_model_as_it_was(change, message):
+    model, other = small(), VQVAE(channels=8, codebook_size=16, codebook_dim=4).state_dict()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    change(other)
+    with pytest.raises(RuntimeError, match=f"(?s){message}"):
+        model.load_state_dict(other)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
 def test_quantizer_options_reach_the_quantizer():
     assert small(quantizer_options={"use_cosine_sim": True}).quantizer.use_cosine_sim
 
@@ -118,6 +171,22 @@ def test_quantizer_options_reach_the_quantizer():
 )
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
+        VQVAE(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"codebook_size": "16"}, r"codebook_size: expected a whole number, got '16'"),
+        ({"channels": 8.5}, r"channels: expected a whole number, got 8.5"),
+        ({"downsampling_factor": 2.0}, r"downsampling_factor: .*got 2.0"),
+        ({"image_size": None}, r"image_size: .*got None"),
+        ({"decay": "much"}, r"decay: expected a number, 0 or more, got 'much'"),
+        ({"data_variance": "1"}, r"data_variance: expected a positive number, got '1'"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_named(arguments, message):
+    with pytest.raises(TypeError, match=message):
         VQVAE(**arguments)
 
 

@@ -103,7 +103,7 @@ def test_the_bound_holds_for_every_code() -> None:
     for data in DATA:
         x, codebook = DATA[data](200, 160, 48)
         codes = _prepare(codebook, "euclidean")
-        columns = _load_rows(x[None], codes, _Workspace(codes))
+        columns = _load_rows(x[None], codes, _Workspace(codes, 200))
         lower = (codes.columns @ columns).double()
         rows, centred = x.double() - codes.shift, codebook.double() - codes.shift
         score = 0.5 * centred.square().sum(1)[:, None] - centred @ rows.T
@@ -112,9 +112,11 @@ def test_the_bound_holds_for_every_code() -> None:
         assert (score <= lower + 2.02 * error + 1e-30).all(), data
 
 
-def test_memory_stays_bounded() -> None:
+@pytest.mark.parametrize("collapsed", [False, True], ids=["random", "all_codes_equal"])
+def test_memory_stays_bounded(collapsed: bool) -> None:
     """No [N, K] tensor: 65536 × 256 rows against 16384 codes would need 4.3 GB."""
-    x, codebook = torch.randn(2048, 256), torch.randn(16384, 256)
+    x, codebook = torch.randn(64 if collapsed else 2048, 256), torch.randn(16384, 256)
+    codebook = codebook * (not collapsed)
     with torch.profiler.profile(profile_memory=True) as profile:
         functional.nearest_code(x, codebook)
     live = peak = 0

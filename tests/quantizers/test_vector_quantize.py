@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from aevae_fast import VectorQuantize, functional, reference
+from aevae_fast import VectorQuantize, functional, reference, update_codebooks
 
 
 class Model(nn.Module):
@@ -193,6 +193,72 @@ def test_a_skipped_optimizer_step_keeps_the_statistics_for_the_next() -> None:
     torch.testing.assert_close(model.quantizer._codebook.cluster_size[0], 0.99 + 0.02 * counts)
 
 
+def test_float64_and_the_forced_reference_move_the_codebook_too() -> None:
+    states_close(train(Model()), train(Model(impl="reference")))
+    double = Model().double()
+    states_close(train(Model()).quantizer, train(double, forward=lambda x: double(x.double())).quantizer)
+
+
+def test_an_optimizer_may_step_between_forward_and_backward() -> None:
+    model = Model()
+    other = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    for _ in range(3):
+        loss = model(torch.randn(30, 6))
+        other.step()
+        loss.backward()
+    assert model.quantizer._codebook.steps == 2  # the second and third step found statistics waiting
+
+
+def test_step_with_names_the_optimizer_that_counts() -> None:
+    model = Model()
+    mine = torch.optim.SGD(model.parameters(), lr=0.1)
+    other = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    model.quantizer.step_with(mine)
+    for _ in range(3):
+        model(torch.randn(30, 6)).backward()
+        other.step()
+    assert model.quantizer._codebook.steps == 0
+    mine.step()
+    assert model.quantizer._codebook.steps == 1
+    assert copy.deepcopy(model.quantizer)._codebook.optimizer is None
+
+
+def test_a_learnable_codebook_on_features_without_gradient() -> None:
+    layer = VectorQuantize(6, 20, learnable_codebook=True)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    layer(torch.randn(50, 6))[2].backward()
+    optimizer.step()
+    assert layer._codebook.steps == 1
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["empty", "all_masked"])
+@pytest.mark.parametrize("options", [{}, {"use_cosine_sim": True}], ids=str)
+def test_nothing_seen_nothing_moves(options: dict[str, Any], masked: bool) -> None:
+    layer = VectorQuantize(6, 20, **options)
+    layer(torch.randn(40, 6))
+    before = copy.deepcopy(layer.state_dict())
+    rows = 40 if masked else 0
+    mask = torch.zeros(rows, dtype=torch.bool)
+    x = torch.randn(rows, 6, requires_grad=True)
+    quantized, indices, loss = layer(x, mask=mask)
+    (quantized.sum() + loss).backward()
+    update_codebooks()
+    layer(x.detach(), mask=mask)
+    assert indices.shape == (rows,)
+    assert loss == 0
+    for name, tensor in layer.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_reentrant_checkpointing_initialises_before_its_first_forward() -> None:
+    model = Model(kmeans_init=True)
+    indices = []
+    model.quantizer.register_forward_hook(lambda *call: indices.append(call[2][1]))
+    checkpoint(model, torch.randn(60, 6, requires_grad=True), use_reentrant=True).backward()
+    assert len(indices) == 2
+    assert torch.equal(*indices)
+
+
 # --- initialisation, dead codes, usage -------------------------------------------------------------------------------
 
 
@@ -220,6 +286,13 @@ def test_kmeans_with_few_masked_or_broken_rows(rows: int) -> None:
     assert layer.codebook.abs().max() < 10
 
 
+def test_kmeans_on_nothing_to_go_by_keeps_the_codes() -> None:
+    layer = VectorQuantize(6, 20, kmeans_init=True)
+    before = layer.codebook.clone()
+    layer(torch.randn(10, 6), mask=torch.zeros(10, dtype=torch.bool))
+    assert torch.equal(layer.codebook, before)
+
+
 @pytest.mark.parametrize("options", [{}, {"learnable_codebook": True}, {"use_cosine_sim": True}], ids=str)
 def test_dead_codes_come_back_and_survive(options: dict[str, Any]) -> None:
     torch.manual_seed(0)
@@ -230,7 +303,10 @@ def test_dead_codes_come_back_and_survive(options: dict[str, Any]) -> None:
         )
     generator = torch.Generator().manual_seed(0)
     for _ in range(80):
-        layer(torch.randn(400, 6, generator=generator))
+        loss = layer(torch.randn(400, 6, generator=generator))[2]
+        if loss.requires_grad:  # a learnable codebook waits for the step
+            loss.backward()
+            update_codebooks()
     with torch.no_grad():
         used = functional.nearest_code(torch.randn(2000, 6), layer.codebook, metric=layer._codebook.metric).bincount(
             minlength=20
@@ -305,6 +381,74 @@ def test_state_dict_round_trip_deepcopy_and_peers_checkpoint() -> None:
     torch.testing.assert_close(ours(x)[0], theirs(x)[0])
 
 
+def test_export_of_the_eval_forward() -> None:
+    for options in ({}, {"codebook_dim": 4}, {"accept_image_fmap": True}):
+        layer = VectorQuantize(6, 20, **options).eval()
+        x = torch.randn(2, 6, 5, 5) if options.get("accept_image_fmap") else torch.randn(2, 9, 6)
+        exported = torch.export.export(layer, (x,)).module()(x)
+        for mine, theirs in zip(exported, layer(x), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+def test_learnable_cosine_codes_are_unit_vectors() -> None:
+    layer = train(Model(use_cosine_sim=True, learnable_codebook=True)).quantizer
+    quantized, indices, _ = layer(torch.randn(30, 6))
+    torch.testing.assert_close(quantized.norm(dim=-1), torch.ones(30))
+    torch.testing.assert_close(layer.get_codes_from_indices(indices), quantized)
+
+
+@pytest.mark.parametrize("options", [{}, {"use_cosine_sim": True}, {"codebook_dim": 3}], ids=str)
+def test_what_stands_in_masked_places_reaches_no_gradient(options: dict[str, Any]) -> None:
+    layer = VectorQuantize(6, 20, **options)
+    x = torch.randn(10, 6)
+    x[4] = torch.nan
+    x.requires_grad_()
+    quantized, _, loss = layer(x, mask=torch.arange(10) != 4)
+    (quantized.sum() + loss).backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in layer.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("channel_last", [False, True])
+def test_autocast_with_projections_keeps_the_inputs_dtype(channel_last: bool) -> None:
+    layer = VectorQuantize(6, 20, codebook_dim=4, channel_last=channel_last)
+    x = torch.randn(2, 6, 6).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x)[0].dtype == torch.bfloat16
+
+
+def test_moving_to_where_it_is_keeps_waiting_statistics() -> None:
+    model = Model()
+    model(torch.randn(30, 6)).backward()
+    model.to("cpu")
+    update_codebooks()
+    assert model.quantizer._codebook.steps == 1
+
+
+def test_built_on_meta_and_loaded_by_assignment() -> None:
+    source = Model()
+    with torch.device("meta"):
+        model = Model()
+    model.load_state_dict(source.state_dict(), assign=True)
+    states_close(train(source), train(model))
+
+
+@pytest.mark.parametrize("damage", ["size", "unknown_key", "missing_key"])
+def test_a_state_that_does_not_fit_changes_nothing(damage: str) -> None:
+    layer = VectorQuantize(6, 20, codebook_dim=4)
+    before = copy.deepcopy(layer.state_dict())
+    state = VectorQuantize(6, 30 if damage == "size" else 20, codebook_dim=4).state_dict()
+    if damage == "unknown_key":
+        state["_codebook.what"] = torch.zeros(1)
+    if damage == "missing_key":
+        del state["_codebook.embed_avg"]
+    with pytest.raises(RuntimeError, match=r"_codebook\."):
+        layer.load_state_dict(state)
+    for name, tensor in layer.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
 def test_mask() -> None:
     torch.manual_seed(0)
     mask = torch.rand(4, 25) > 0.4
@@ -342,6 +486,23 @@ BAD: list[tuple[str, Any]] = [
 def test_bad_input_is_named(message: str, call: Any) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("message", "call"),
+    [
+        ("x must be float16, .* got torch.int64", lambda layer: layer(torch.ones(3, 4).long())),
+        ("x must be float16, .* got torch.complex64", lambda layer: layer(torch.ones(3, 4) + 0j)),
+        ("x must be a torch.Tensor; got list", lambda layer: layer([1.0])),
+        ("mask must be a torch.Tensor; got list", lambda layer: layer(torch.ones(3, 4), mask=[True] * 3)),
+        ("mask must be torch.bool; got torch.float32", lambda layer: layer(torch.ones(3, 4), mask=torch.ones(3))),
+        ("dim must be an int; got 6.0", lambda layer: VectorQuantize(6.0, 4)),  # type: ignore[arg-type]
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"use_cosine_sim": True}, {"codebook_dim": 2}], ids=str)
+def test_wrong_types_are_named(message: str, call: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=message):
+        call(VectorQuantize(4, 8, **options))
 
 
 def test_indices_must_be_integers() -> None:

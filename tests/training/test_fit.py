@@ -8,7 +8,7 @@ from rich.console import Console
 
 from aevae_fast.data import ImageSplits, ImageTensor
 from aevae_fast.training import TrainingDiverged, evaluate, fit
-from aevae_fast.training.fit import checkpoint_file
+from aevae_fast.training.checkpoint import checkpoint_file
 from aevae_fast.training.runs import build_vqvae, data_variance
 
 
@@ -57,6 +57,46 @@ def test_divergence_keeps_the_last_good_state(new_model, images, tmp_path):
     assert checkpoint_file(tmp_path).read_bytes() == before
 
 
+class Ruined(torch.nn.Module):
+    """A model that breaks at a step: its loss becomes NaN, or its weights do while the loss is still finite."""
+
+    def __init__(self, model, step, what):
+        super().__init__()
+        self.model, self.codebook_size, self.step, self.what = model, model.codebook_size, step, what
+        self.encode, self.decode = model.encode, model.decode
+
+    def forward(self, x):
+        output = self.model(x)
+        self.step -= 1
+        if self.step == 0 and self.what == "loss":
+            output = output._replace(loss=output.loss * torch.nan)
+        if self.step == 0 and self.what != "loss":
+            parameter = next(getattr(self.model, self.what).parameters())
+            parameter.register_hook(lambda gradient: gradient * torch.nan)
+        return output
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        pytest.param("loss", "the loss became nan at step 3", id="loss"),
+        pytest.param("encoder", "the encoder's output is not finite after step 3", id="encoder"),
+        pytest.param("decoder", "the reconstruction error is nan after step 3", id="decoder"),
+    ],
+)
+def test_divergence_between_two_looks_is_called_so(new_model, images, tmp_path, what, message):
+    with pytest.raises(TrainingDiverged, match=f"{message}; a smaller learning rate often helps"):
+        fit(Ruined(new_model(), 3, what), images, tmp_path, steps=9, batch_size=32, device="cpu")
+    assert torch.load(checkpoint_file(tmp_path), weights_only=True)["global_step"] == 2
+
+
+def test_evaluation_of_a_ruined_model_says_so(new_model, images):
+    model = new_model()
+    model.encoder[0].weight.data.fill_(torch.nan)
+    with pytest.raises(ArithmeticError, match="encoder's output is not finite"):
+        evaluate(model, images.held_out)
+
+
 def test_data_variance(images):
     exact = images.train.images.double().var(unbiased=False)
     assert data_variance(images.train, at_most=len(images.train)) == pytest.approx(float(exact))
@@ -76,6 +116,7 @@ def test_the_seed_decides_the_weights(images, settings):
     [
         ({"steps": 0}, r"steps: .*got 0"),
         ({"learning_rate": 0.0}, r"learning_rate: .*got 0.0"),
+        ({"learning_rate": float("inf")}, r"learning_rate: .*got inf"),
         ({"batch_size": 5000}, r"batch_size: expected 1 to 1617.*got 5000"),
         ({"device": "abacus"}, r"device: expected one of auto, cpu.*'abacus'"),
         ({"precision": "8-bit"}, r"precision: .*'8-bit'"),

@@ -1,14 +1,19 @@
 """Exact resume: a run that was stopped ends with the same bits as one that was not."""
 
+import dataclasses
 import signal
 
 import pytest
 import torch
 from lightning.pytorch import Callback
 
-from aevae_fast.training import fit
-from aevae_fast.training.fit import checkpoint_file
+from aevae_fast.data import ImageSplits, ImageTensor
+from aevae_fast.training import TrainingDiverged, fit, train_vqvae
+from aevae_fast.training.checkpoint import checkpoint_file
 from aevae_fast.training.module import TrainingModule
+from aevae_fast.training.runs import build_vqvae
+
+from .conftest import SMALL
 
 OPTIONS = {"batch_size": 32, "device": "cpu", "seed": 3}  # 1617 images: 50 steps an epoch
 
@@ -133,6 +138,65 @@ def test_a_crash_while_saving_leaves_the_last_state(new_model, images, tmp_path,
     with pytest.raises(OSError, match="no space left"):
         fit(new_model(), images, tmp_path, steps=20, resume=True, **OPTIONS)
     assert checkpoint_file(tmp_path).read_bytes() == before
+
+
+def test_a_stop_after_the_loss_became_nan_does_not_save(new_model, images, tmp_path, monkeypatch):
+    fit(new_model(), images, tmp_path, steps=40, **OPTIONS)
+    before = checkpoint_file(tmp_path).read_bytes()
+    monkeypatch.setattr(TrainingModule, "configure_callbacks", lambda self: [StopAt(43, signal.SIGINT)])
+    broken = ImageSplits("broken", ImageTensor(images.train.images.clone()), images.held_out)
+    broken.train.images[:] = torch.nan
+    with pytest.raises(TrainingDiverged, match="nan at step 43"):
+        fit(new_model(), broken, tmp_path, steps=200, resume=True, **OPTIONS)
+    assert checkpoint_file(tmp_path).read_bytes() == before
+
+
+def flipped(content):
+    place = content.index(b"FB") + len(content) // 2  # well inside the tensors
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        pytest.param(lambda content: b"", "got a broken file", id="empty"),
+        pytest.param(lambda content: content[: len(content) // 2], "got a broken file", id="truncated"),
+        pytest.param(lambda content: content[:-1], "got a broken file", id="one-byte-short"),
+        pytest.param(flipped, "got a broken file .*checksum", id="one-bit-flipped"),
+        pytest.param(lambda content: b"dear diary", "got a broken file", id="text"),
+    ],
+)
+def test_a_broken_state_is_named_and_nothing_changes(new_model, images, tmp_path, broken, message):
+    settings = dataclasses.replace(SMALL, steps=2)
+    train_vqvae(settings, images, tmp_path)
+    file = checkpoint_file(tmp_path)
+    file.write_bytes(broken(file.read_bytes()))
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=f"resume: expected the state of a run in .*last.ckpt, {message}"):
+        train_vqvae(dataclasses.replace(settings, steps=4), images, tmp_path, resume=True)
+    assert contents(tmp_path) == before
+
+
+def contents(folder):
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_the_state_of_another_model_is_named_and_nothing_changes(new_model, images, tmp_path):
+    fit(new_model(), images, tmp_path, steps=2, **OPTIONS)
+    other = build_vqvae(dataclasses.replace(SMALL, codebook_size=17), images)
+    before, weights = contents(tmp_path), {name: value.clone() for name, value in other.state_dict().items()}
+    message = r"expected the state of this model in .*last.ckpt, but .*_codebook.\w+ has shape \[1, 17.*\[1, 16"
+    with pytest.raises(ValueError, match=message):
+        fit(other, images, tmp_path, steps=4, resume=True, **OPTIONS)
+    assert contents(tmp_path) == before
+    assert_same(dict(other.state_dict()), weights)
+
+
+def test_a_file_of_torch_that_is_no_run_is_named(new_model, images, tmp_path):
+    checkpoint_file(tmp_path).parent.mkdir()
+    torch.save({"state_dict": {}}, checkpoint_file(tmp_path))
+    with pytest.raises(ValueError, match=r"expected the state of a run in .*last.ckpt, got another file"):
+        fit(new_model(), images, tmp_path, steps=2, resume=True, **OPTIONS)
 
 
 def test_resume_needs_a_state(new_model, images, tmp_path):

@@ -57,6 +57,9 @@ def test_settings_come_back(run, settings, tmp_path):
     (tmp_path / "settings.json").write_text('{"colour": 1}')
     with pytest.raises(ValueError, match=r"expected the settings.*colour"):
         VQVAESettings.load(tmp_path)
+    (tmp_path / "settings.json").write_bytes(b"\xff\xfe\x80")
+    with pytest.raises(ValueError, match=r"settings.json: expected the settings"):
+        VQVAESettings.load(tmp_path)
 
 
 def test_a_new_run_does_not_replace_an_old_one_unasked(run, tmp_path):
@@ -77,9 +80,22 @@ def test_a_run_that_saved_nothing_is_not_in_the_way(tmp_path, settings):
     assert not (tmp_path / "run").exists()
 
 
-def test_settings_that_do_not_fit_leave_the_old_run_alone(run, images, settings):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"downsampling_factor": 16}, "downsampling_factor=16, got 8x8"),
+        ({"batch_size": 5000}, "batch_size: .*got 5000"),
+        ({"device": "abacus"}, "device: .*'abacus'"),
+        ({"precision": "8-bit"}, "precision: .*'8-bit'"),
+        ({"steps": 0}, "steps: .*got 0"),
+        ({"learning_rate": -1.0}, "learning_rate: .*got -1.0"),
+        ({"workers": -1}, "workers: .*got -1"),
+    ],
+)
+@pytest.mark.parametrize("how", ["overwrite", "resume"])
+def test_settings_that_do_not_fit_leave_the_old_run_alone(run, images, settings, change, message, how):
     out, _, _ = run
-    wrong = dataclasses.replace(settings, downsampling_factor=16)
-    with pytest.raises(ValueError, match="downsampling_factor=16, got 8x8"):
-        train_vqvae(wrong, images, out, overwrite=True)
-    assert (out / "metrics.json").exists()
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    with pytest.raises(ValueError, match=message):
+        train_vqvae(dataclasses.replace(settings, **change), images, out, **{how: True})
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before

@@ -1,0 +1,149 @@
+"""Compile a kernel for a GPU that is not here and read its machine code: registers, spills, loops, opcodes.
+
+The main loop is the first innermost loop that holds tensor-core instructions; the rescan of a winning group holds none,
+and the second sweep comes after. Where that loop runs over blocks of D, the loop around it, over tiles of codes, counts
+too, once a tile. The counts repeat exactly on any machine with the same Triton.
+"""
+
+from __future__ import annotations
+
+import collections
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+TARGETS = {
+    "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_90": GPUTarget("cuda", 90, 32),
+    "sm_100": GPUTarget("cuda", 100, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+TENSOR_CORE = re.compile(r"(HGMMA|HMMA|UTCHMMA|UTCQMMA|v_mfma)")
+GLOBAL_ACCESS = re.compile(r"(LDG|LDGSTS|STG|global_load|global_store|buffer_load|buffer_store)")
+
+
+class Case(NamedTuple):
+    """One kernel with one set of argument types and constants."""
+
+    name: str
+    kernel: Any
+    arguments: dict[str, Any]  # a type ("*fp32", "i32", "i32:16" if divisible by 16) or a constant
+    warps: int
+    stages: int
+    pairs: int = 0  # (row, code) pairs of a tile, 0 where there is no main loop
+    depth: int = 0  # products a pair that a loop over blocks of D takes, 0 where rows stay on the chip
+
+
+def compile_case(case: Case, arch: str) -> dict[str, Any]:
+    """Compile for a target and measure."""
+    signature, constants, attributes = {}, {}, {}
+    for position, name in enumerate(case.kernel.arg_names):
+        kind = case.arguments[name]
+        is_type = isinstance(kind, str) and name != "METRIC"
+        signature[name] = kind.split(":")[0] if is_type else "constexpr"
+        if not is_type:
+            constants[name] = kind
+        elif kind.startswith("*") or kind.endswith(":16"):
+            attributes[(position,)] = [["tt.divisibility", 16]]
+    source = ASTSource(case.kernel, signature, constants, attributes)
+    options = {"num_warps": case.warps, "num_stages": case.stages, "enable_fp_fusion": True}
+    built = triton.compile(source, target=TARGETS[arch], options=options)
+    measured = _read_amd(built.asm["amdgcn"]) if arch.startswith("gfx") else _read_nvidia(built.asm["cubin"])
+    instructions, loops = measured.pop("code")
+    measured["shared"] = built.metadata.shared
+    measured["tensor_core"] = sum(bool(TENSOR_CORE.match(op)) for op in instructions)
+    measured["global_access"] = dict(sorted(collections.Counter(filter(GLOBAL_ACCESS.match, instructions)).items()))
+    if case.pairs:
+        scale = case.warps * TARGETS[arch].warp_size / case.pairs
+        count = tile_instructions(instructions, loops, case)
+        measured["per_pair"] = round(count.total() * scale, 3)
+        measured["per_pair_by_opcode"] = {op: round(n * scale, 3) for op, n in count.most_common(12)}
+    return measured
+
+
+def tile_instructions(instructions: list[str], loops: list[tuple[int, int]], case: Case) -> collections.Counter[str]:
+    """What a thread executes for one tile of codes, by opcode."""
+    for start, end in sorted(loops):
+        inside = any((a, b) != (start, end) and start <= a and b <= end for a, b in loops)
+        if inside or not any(TENSOR_CORE.match(op) for op in instructions[start : end + 1]):
+            continue
+        count = _opcodes(instructions[start : end + 1])
+        around = [(a, b) for a, b in loops if (a, b) != (start, end) and a <= start and end <= b]
+        if not around or case.depth == 0:  # blocks of D unrolled, or none
+            return count
+        first, last = min(around, key=lambda loop: loop[1] - loop[0])
+        rounds = case.depth / _depth(instructions[start : end + 1], case)
+        for op in count:
+            count[op] = round(count[op] * rounds)
+        return count + _opcodes(instructions[first:start]) + _opcodes(instructions[end + 1 : last + 1])
+    raise RuntimeError("no loop with tensor-core instructions")
+
+
+def _depth(loop: list[str], case: Case) -> float:
+    """Products a pair of one round; LLVM unrolls such loops for gfx942 in part, where an opcode says what it does."""
+    shapes = [re.match(r"v_mfma_f32_(\d+)x(\d+)x(\d+)", op) for op in loop]
+    products = sum(int(s[1]) * int(s[2]) * int(s[3]) for s in shapes if s)
+    return products * case.warps / case.pairs if products else case.arguments["BLOCK_D"]
+
+
+def _opcodes(instructions: list[str]) -> collections.Counter[str]:
+    return collections.Counter(op.split(".")[0] for op in instructions)
+
+
+def _read_nvidia(cubin: bytes) -> dict[str, Any]:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        usage = _run("cuobjdump", "--dump-resource-usage", file.name)
+        listing = _run("nvdisasm", "-c", file.name)
+    line = re.compile(r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9_.]+)(.*)")
+    instructions, loops = _read_listing(listing, line, r"^\s*(\.L_x_\d+):", r"BRA\b.*`\((\.L_x_\d+)\)")
+    used = {name: int(found) for name, found in re.findall(r"(REG|LOCAL|STACK):(\d+)", usage)}
+    # ptxas counts spills under STACK, with the 8 bytes that a call to its 64-bit division takes.
+    spills = any(op.startswith(("LDL", "STL")) for op in instructions)
+    spilled = used["LOCAL"] + used["STACK"] if spills else 0
+    return {"registers": used["REG"], "spilled": spilled, "code": (instructions, loops)}
+
+
+def _read_amd(listing: str) -> dict[str, Any]:
+    line = re.compile(r"^\t([vs]_\w+|global_\w+|buffer_\w+|ds_\w+|scratch_\w+)(.*)")
+    code = _read_listing(listing, line, r"^(\.LBB\w+):", r"s_c?branch\w*\s+(\.LBB\w+)")
+
+    def field(name: str) -> int:
+        found = re.search(rf"\.{name}:\s+(\d+)", listing)
+        assert found, name
+        return int(found[1])
+
+    # Scalars that spill go to lanes of a vector register, not to memory: counted apart.
+    spilled = field("private_segment_fixed_size") + 4 * field("vgpr_spill_count")
+    scalars = field("sgpr_spill_count")
+    return {"registers": field("vgpr_count"), "spilled": spilled, "scalars_in_lanes": scalars, "code": code}
+
+
+def _read_listing(
+    listing: str, line: re.Pattern[str], label: str, branch: str
+) -> tuple[list[str], list[tuple[int, int]]]:
+    """Opcodes in order, and (start, end) of each backward branch."""
+    instructions: list[str] = []
+    labels: dict[str, int] = {}
+    loops = []
+    for text in listing.splitlines():
+        if found := re.match(label, text):
+            labels[found[1]] = len(instructions)
+        elif found := line.match(text):
+            instructions.append(found[1])
+            target = re.search(branch, text)
+            if target and labels.get(target[1], len(instructions)) < len(instructions) - 1:
+                loops.append((labels[target[1]], len(instructions) - 1))
+    return instructions, loops
+
+
+def _run(tool: str, *arguments: str) -> str:
+    return subprocess.run([TOOLS / tool, *arguments], capture_output=True, text=True, check=True).stdout
