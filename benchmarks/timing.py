@@ -20,7 +20,6 @@ class Budget(NamedTuple):
     seconds: float
 
 
-_REST = 0.02
 BUDGETS = {"cpu": Budget(60, 3, 12.0), "cuda": Budget(60, 50, 3.0), "smoke": Budget(2, 2, 1.0)}
 
 
@@ -65,9 +64,7 @@ def interleave(calls: dict[str, Callable[[], Any]], device: torch.device, budget
 
 
 def wall_seconds(call: Callable[[], Any]) -> float:
-    """By the wall clock, until the device is done. First a rest: the threads of the call before (each library brings its
-    own OpenMP) spin for some milliseconds after it, on the cores that this call wants."""
-    time.sleep(_REST)
+    """By the wall clock, until the device is done."""
     start = time.perf_counter()
     call()
     if torch.cuda.is_available():
