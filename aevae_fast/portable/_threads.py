@@ -1,7 +1,7 @@
 """Blocks of rows on threads of their own, each with one thread inside its operations.
 
 PyTorch's way, all threads inside each small operation, ends every operation with a barrier. Where another process keeps
-one core busy each barrier waits for the scheduler, and a search of some hundred operations takes tens of times longer.
+one core busy each barrier waits for the scheduler, and a search of some hundred operations takes many times longer.
 Here threads meet once, at the end, and a slow one takes fewer blocks.
 """
 

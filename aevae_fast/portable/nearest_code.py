@@ -184,9 +184,8 @@ def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
     # Against one tile of codes the operations are too short for threads that share Python's lock.
     threads = torch.get_num_threads() if len(codes.columns) > _CODES else 1
     on_threads(make_worker, list(row_blocks(x, _block_rows(len(codes.columns)))), threads)
-    few = min(
-        _ROWS, max(1, _ROWS * _CODES // len(codes.columns))
-    )  # rows whose scores against all codes fit in the same 2 MB
+    # As many rows at a time as have scores against all codes in the same 2 MB.
+    few = min(_ROWS, max(1, _ROWS * _CODES // len(codes.columns)))
     for place in torch.nonzero(~certified).split(few):
         indices[place[:, 0], place[:, 1]] = _resolve(x[place[:, 0], place[:, 1]].float(), codebook, codes, metric)
     return indices
