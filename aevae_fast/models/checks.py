@@ -1,5 +1,7 @@
 """Checks of constructor arguments and inputs; each error names the argument, what was expected and what came."""
 
+import math
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -26,8 +28,8 @@ def check_not_negative(**values: Any) -> None:
     """Raise TypeError or ValueError naming the first argument that is negative or not a number."""
     for name, value in values.items():
         _check_number(name, value, "a number, 0 or more")
-        if not value >= 0:
-            raise ValueError(f"{name}: expected 0 or more, got {value!r}")
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name}: expected a finite number, 0 or more, got {value!r}")
 
 
 def _check_number(name: str, value: Any, expected: str) -> None:
@@ -42,7 +44,7 @@ def check_stages(downsampling_factor: int) -> int:
     return downsampling_factor.bit_length() - 1
 
 
-def check_image_size(image_size: int | tuple[int, int] | list[int], factor: int) -> tuple[int, int]:
+def check_image_size(image_size: int | Sequence[int], factor: int = 1) -> tuple[int, int]:
     """`image_size` as (height, width); ValueError unless both are positive multiples of `factor`."""
     sides = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
     for side in sides:
@@ -50,20 +52,29 @@ def check_image_size(image_size: int | tuple[int, int] | list[int], factor: int)
     if len(sides) != 2 or any(side < 1 for side in sides):
         raise ValueError(f"image_size: expected a positive number or (height, width), got {image_size!r}")
     if sides[0] % factor or sides[1] % factor:
+        below, above = ("x".join(str(max(1, side // factor + more) * factor) for side in sides) for more in (0, 1))
         raise ValueError(
-            f"image_size: expected sides divisible by downsampling_factor={factor}, got {sides[0]}x{sides[1]}"
+            f"image_size: expected sides divisible by downsampling_factor={factor}, such as {below} or {above}, "
+            f"got {sides[0]}x{sides[1]}"
         )
     return sides[0], sides[1]
 
 
-def check_images(x: Tensor, in_channels: int, factor: int) -> None:
-    """Raise TypeError or ValueError unless `x` is a floating point `[B, in_channels, H, W]` that `factor` divides."""
+def check_image_batch(x: Tensor, in_channels: int) -> None:
+    """Raise TypeError or ValueError unless `x` is a floating point `[B, in_channels, H, W]`."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x: expected a tensor of images, got {type(x).__name__}")
     if x.ndim != 4 or x.shape[1] != in_channels:
         raise ValueError(
             f"x: expected images [B, {in_channels}, H, W] (in_channels={in_channels}), got {list(x.shape)}"
         )
     if not x.is_floating_point():
         raise TypeError(f"x: expected a floating point tensor with values in [0, 1], got {x.dtype}")
+
+
+def check_images(x: Tensor, in_channels: int, factor: int) -> None:
+    """Raise TypeError or ValueError unless `x` is a floating point `[B, in_channels, H, W]` that `factor` divides."""
+    check_image_batch(x, in_channels)
     if x.shape[2] % factor or x.shape[3] % factor:
         raise ValueError(
             f"x: expected H and W divisible by downsampling_factor={factor}, got {x.shape[2]}x{x.shape[3]}"

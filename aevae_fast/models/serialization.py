@@ -5,16 +5,24 @@ from pathlib import Path
 
 import torch
 
+from .autoencoder import Autoencoder
 from .files import replacing
+from .vae import VAE
 from .vqvae import VQVAE
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 FORMAT_VERSION = 1
-_MODELS = {"VQVAE": VQVAE}
+
+Model = VQVAE | Autoencoder | VAE
+_MODELS: dict[str, type[VQVAE] | type[Autoencoder] | type[VAE]] = {
+    "VQVAE": VQVAE,
+    "Autoencoder": Autoencoder,
+    "VAE": VAE,
+}
 
 
-def save_model(model: VQVAE, folder: str | Path) -> None:
+def save_model(model: Model, folder: str | Path) -> None:
     """Write `model` to `folder`, which is made if it is not there. A model that is there already is replaced only once
     the new one is written.
 
@@ -40,7 +48,7 @@ def save_model(model: VQVAE, folder: str | Path) -> None:
         config_file.write_text(json.dumps(config, indent=2) + "\n")
 
 
-def load_model(folder: str | Path, device: str | torch.device = "cpu") -> VQVAE:
+def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
     """Read a model that `save_model` wrote, in eval mode on `device`.
 
     Raises:
@@ -58,7 +66,7 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> VQVAE:
     return model.to(device).eval()
 
 
-def _read_config(file: Path) -> VQVAE:
+def _read_config(file: Path) -> Model:
     """The model that `file` describes, its weights not yet read."""
     try:
         saved = json.loads(file.read_bytes())
@@ -82,7 +90,7 @@ def _read_config(file: Path) -> VQVAE:
     return model
 
 
-def _read_weights(model: VQVAE, file: Path) -> None:
+def _read_weights(model: Model, file: Path) -> None:
     try:
         weights = _safetensors().torch.load_file(file)
     except _safetensors().SafetensorError as error:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aevae_fast.quantizers import VectorQuantize
+from aevae_fast.quantizers.loading import LoadsWhole
 
 from .checks import (
     check_image_size,
@@ -41,7 +42,7 @@ class VQVAEOutput(NamedTuple):
     quantizer_loss: Tensor
 
 
-class VQVAE(nn.Module):
+class VQVAE(LoadsWhole):
     """Convolutional VQ-VAE for images.
 
     The objective is `mse / data_variance + commitment_weight * mean((z - code)²)`; the codebook follows the encoder by
@@ -196,15 +197,6 @@ class VQVAE(nn.Module):
     def reconstruct(self, x: Tensor) -> Tensor:
         """`decode(encode(x))`: images `[B, C, H, W]`, values clamped to [0, 1], without gradient."""
         return self.decode(self.encode(x))
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As of any module, but a state that does not fit leaves the model as it was."""
-        before = {name: value.clone() for name, value in self.state_dict().items()}
-        try:
-            return super().load_state_dict(state_dict, strict, assign)
-        except Exception:
-            super().load_state_dict(before)
-            raise
 
     def extra_repr(self) -> str:
         height, width = self.image_size

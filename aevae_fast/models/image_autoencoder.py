@@ -1,0 +1,282 @@
+"""What every image autoencoder with a continuous latent can do."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from aevae_fast.losses import LIKELIHOODS, Likelihood, make_likelihood
+from aevae_fast.quantizers.loading import LoadsWhole
+
+from .bodies import BODIES
+from .checks import check_image_batch, check_image_size, check_positive, check_whole
+from .interpolation import interpolate_latents
+from .modes import evaluation_mode
+
+
+class NetworkOptions(TypedDict, total=False):
+    """The keyword arguments of `ImageAutoencoder`."""
+
+    latent_dim: int
+    likelihood: str | Likelihood
+    likelihood_options: Mapping[str, Any] | None
+    body: str
+    hidden: Sequence[int]
+    channels: int
+    downsampling_factor: int
+    residual_blocks: int
+    encoder: nn.Module | None
+    decoder: nn.Module | None
+    latent_shape: Sequence[int] | None
+
+
+class ImageAutoencoder(LoadsWhole):
+    """An encoder, a decoder, a likelihood p(x | latent), and what one does with them. The base of `Autoencoder` and
+    `VAE`, which say what the latent is.
+
+    Args:
+        in_channels: channels C of the image (1 grey, 3 colour).
+        image_size: height and width, or one number for both.
+        moments: values that the encoder yields for each one of the latent, blocks of them along axis 1.
+        latent_dim: width of the latent, `[B, latent_dim]`, under the built-in encoder.
+        likelihood: name ("bernoulli", "gaussian", "discretized_logistic", …) or module of `aevae_fast.losses`.
+        likelihood_options: arguments of a likelihood given by name.
+        body: "convolutional" or "mlp".
+        hidden: widths of the mlp's hidden layers, the image's side first.
+        channels: width of the convolutions.
+        downsampling_factor: image side over the side of the coarsest map; a power of two.
+        residual_blocks: residual blocks in the convolutional encoder and as many in the decoder.
+        encoder: own module, `[B, C, H, W]` to `[B, moments * D, ...]`; the latent is `[B, D, ...]`, a map too.
+        decoder: own module, the latent to `[B, C * likelihood.outputs_per_channel, H, W]`.
+        latent_shape: of one latent of an own encoder, and both parts are taken on trust; None asks them, by one image
+            of zeros.
+
+    With own encoder and decoder, images of another size than `image_size` are theirs to take.
+
+    Raises:
+        TypeError, ValueError: an argument that does not fit, named.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        image_size: int | Sequence[int],
+        *,
+        moments: int,
+        latent_dim: int = 16,
+        likelihood: str | Likelihood = "bernoulli",
+        likelihood_options: Mapping[str, Any] | None = None,
+        body: str = "convolutional",
+        hidden: Sequence[int] = (400,),
+        channels: int = 64,
+        downsampling_factor: int = 4,
+        residual_blocks: int = 2,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+        latent_shape: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        check_whole(in_channels=in_channels, latent_dim=latent_dim)
+        check_positive(in_channels=in_channels, latent_dim=latent_dim)
+        if body not in BODIES:
+            raise ValueError(f"body: expected one of {', '.join(BODIES)}, got {body!r}")
+        if encoder is None and latent_shape is not None:
+            raise ValueError(f"latent_shape: expected None without an own encoder (latent_dim), got {latent_shape}")
+        self.in_channels, self.image_size = in_channels, check_image_size(image_size)
+        network: dict[str, Any] = {
+            "hidden": list(hidden),
+            "channels": channels,
+            "downsampling_factor": downsampling_factor,
+            "residual_blocks": residual_blocks,
+        }
+        self.likelihood = make_likelihood(likelihood, **(likelihood_options or {}))
+        own = {"encoder": encoder, "decoder": decoder}
+        if LIKELIHOODS.get(self.likelihood.name) is not type(self.likelihood):
+            own["likelihood"] = self.likelihood
+        self.own_parts = [name for name, part in own.items() if part is not None]
+        self.config: dict[str, Any] = {
+            "in_channels": in_channels,
+            "image_size": list(self.image_size),
+            "latent_dim": latent_dim,
+            "likelihood": self.likelihood.name,
+            "likelihood_options": self.likelihood.options(),
+            "body": body,
+            **network,
+        }
+
+        self._any_size = encoder is not None and decoder is not None
+        build = None if self._any_size else BODIES[body](in_channels, self.image_size, **network)
+        self.encoder = encoder if encoder is not None else build.encoder(moments * latent_dim)  # type: ignore[union-attr]
+        out_channels = in_channels * self.likelihood.outputs_per_channel
+        if encoder is None:
+            self.latent_shape: tuple[int, ...] = (latent_dim,)
+        else:
+            self.latent_shape = tuple(latent_shape) if latent_shape is not None else self._ask_encoder(moments)
+        features = math.prod(self.latent_shape)
+        self.decoder = decoder if decoder is not None else build.decoder(features, out_channels)  # type: ignore[union-attr]
+        if decoder is not None and latent_shape is None:
+            self._ask_decoder((out_channels, *self.image_size))
+
+    def _ask_encoder(self, moments: int) -> tuple[int, ...]:
+        shape = _shape_after(self.encoder, (self.in_channels, *self.image_size))
+        if len(shape) < 2 or shape[0] != 1 or shape[1] % moments:
+            blocks = f"{moments} * D" if moments > 1 else "D"
+            raise ValueError(f"encoder: expected [1, {blocks}, ...] from one image, got {list(shape)}")
+        return shape[1] // moments, *shape[2:]
+
+    def _ask_decoder(self, expected: tuple[int, ...]) -> None:
+        shape = _shape_after(self.decoder, self.latent_shape)
+        if shape != (1, *expected):
+            raise ValueError(
+                f"decoder: expected {[1, *expected]} from one latent {[1, *self.latent_shape]} (channels: "
+                f"in_channels={self.in_channels} times {self.likelihood.outputs_per_channel} of the likelihood), "
+                f"got {list(shape)}"
+            )
+
+    @abstractmethod
+    def _mean(self, encoded: Tensor) -> Tensor:
+        """The latent that stands for an image, from what the encoder yields."""
+
+    @abstractmethod
+    def _draw(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """`[count, *latent_shape]` latents to generate from."""
+
+    @abstractmethod
+    def _range(self) -> tuple[Tensor, Tensor]:
+        """The ends of a traversal for each element of the latent, both `latent_shape`."""
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """The latents `[B, *latent_shape]` of images `x [B, C, H, W]`: the posterior's mean where there is a posterior.
+
+        Raises:
+            TypeError: `x` is not floating point.
+            ValueError: wrong dimensions, channels or image size.
+        """
+        self._check(x)
+        with evaluation_mode(self):
+            return self._mean(self.encoder(x))
+
+    @torch.no_grad()
+    def decode(self, latent: Tensor) -> Tensor:
+        """Images `[B, C, H, W]` in [0, 1], the likelihood's mean, from latents `[B, *latent_shape]`.
+
+        Raises:
+            TypeError: `latent` is not floating point.
+            ValueError: another shape.
+        """
+        self._check_latent(latent)
+        with evaluation_mode(self):
+            weight = next(self.decoder.parameters(), latent)
+            return self.likelihood.mean(self.decoder(latent.to(weight.dtype)))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """`decode(encode(x))`: images `[B, C, H, W]` in [0, 1], without gradient."""
+        return self.decode(self.encode(x))
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """`n` new images `[n, C, H, W]` in [0, 1]; `generator` must be on the model's device.
+
+        Raises:
+            TypeError, ValueError: `n` is not a whole number, 0 or more.
+        """
+        check_whole(n=n)
+        if n < 0:
+            raise ValueError(f"n: expected 0 or more, got {n}")
+        return self.decode(self._draw(n, generator))
+
+    def interpolate(self, a: Tensor, b: Tensor, steps: int = 8, mode: str = "linear") -> Tensor:
+        """Images on the way from `a` to `b`, `[steps, B, C, H, W]`, by `interpolate_latents` of their latents.
+
+        Args:
+            a, b: images `[B, C, H, W]`.
+            steps: at least 2; the first decodes the latent of `a`, the last that of `b`.
+            mode: "linear" or "slerp".
+
+        Raises:
+            TypeError, ValueError: images that do not fit, `steps` below 2, or an unknown mode.
+        """
+        latents = interpolate_latents(self.encode(a), self.encode(b), steps, mode)
+        return self.decode(latents.flatten(0, 1)).unflatten(0, (steps, -1))
+
+    def traverse(
+        self,
+        x: Tensor,
+        dims: Sequence[int] | None = None,
+        *,
+        steps: int = 8,
+        low: float | None = None,
+        high: float | None = None,
+    ) -> Tensor:
+        """Images as one element of the latent goes from `low` to `high` and the others stay as `x` has them.
+
+        Args:
+            x: images `[B, C, H, W]`.
+            dims: which elements, counted in the flattened latent; None takes all.
+            steps: values each element takes, at least 2.
+            low, high: the ends; None takes -3 and 3 of a `VAE`, the training latents' range of an `Autoencoder`.
+
+        Returns:
+            `[len(dims), steps, B, C, H, W]`; decoded an element at a time.
+
+        Raises:
+            TypeError, ValueError: images that do not fit, `steps` below 2, or an element that is not there.
+        """
+        check_whole(steps=steps)
+        if steps < 2:
+            raise ValueError(f"steps: expected at least 2, the two ends, got {steps}")
+        latent = self.encode(x)
+        flat = latent.flatten(1)
+        size = flat.shape[1]
+        chosen = range(size) if dims is None else dims
+        for dim in chosen:
+            check_whole(dims=dim)
+            if not 0 <= dim < size:
+                raise ValueError(f"dims: expected elements in [0, {size}), got {dim}")
+        low_end, high_end = (end.flatten() for end in self._range())
+        pictures = []
+        for dim in chosen:
+            start = low_end[dim] if low is None else low
+            end = high_end[dim] if high is None else high
+            moved = flat.expand(steps, -1, -1).clone()
+            moved[:, :, dim] = torch.linspace(float(start), float(end), steps, device=flat.device).to(flat)[:, None]
+            pictures.append(self.decode(moved.view(-1, *latent.shape[1:])).unflatten(0, (steps, -1)))
+        shape = (0, steps, len(x), self.in_channels, *self.image_size)
+        return torch.stack(pictures) if pictures else flat.new_empty(shape)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(chain(self.parameters(), self.buffers())).device
+
+    def _check(self, x: Tensor) -> None:
+        check_image_batch(x, self.in_channels)
+        if not self._any_size and tuple(x.shape[2:]) != self.image_size:
+            height, width = self.image_size
+            raise ValueError(f"x: expected images of image_size {height}x{width}, got {x.shape[2]}x{x.shape[3]}")
+
+    def _check_latent(self, latent: Tensor) -> None:
+        if not isinstance(latent, Tensor) or not latent.is_floating_point():
+            got = latent.dtype if isinstance(latent, Tensor) else type(latent).__name__
+            raise TypeError(f"latent: expected a floating point tensor, got {got}")
+        known = slice(1, 2) if self._any_size else slice(1, None)
+        expected = (0, *self.latent_shape)
+        if latent.ndim != len(expected) or tuple(latent.shape[known]) != expected[known]:
+            raise ValueError(
+                f"latent: expected [B, {', '.join(map(str, self.latent_shape))}], got {list(latent.shape)}"
+            )
+
+    def extra_repr(self) -> str:
+        image = "x".join(map(str, (self.in_channels, *self.image_size)))
+        return f"image={image}, latent={'x'.join(map(str, self.latent_shape))}"
+
+
+@torch.no_grad()
+def _shape_after(part: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of what `part` makes of one input of zeros."""
+    weight = next(part.parameters(), torch.zeros(()))
+    with evaluation_mode(part):
+        return tuple(part(torch.zeros(1, *shape, dtype=weight.dtype, device=weight.device)).shape)
