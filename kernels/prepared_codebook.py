@@ -116,7 +116,7 @@ def _prepare_codebook_kernel(
 
 @triton.jit
 def _store_extra(extra_ptr, k, real, bias, norm, residual, bias_bound, EXTRA: tl.constexpr):
-    # bias, norm, residual, bias_bound :: [BLOCK_K] fp32; the row's side of the columns is in search.py
+    # bias, norm, residual, bias_bound :: [BLOCK_K] fp32; the row's side of the columns is in search_rows.py
     bias = tl.where(real, tl.minimum(tl.maximum(bias, -PADDING_BIAS), PADDING_BIAS), PADDING_BIAS)
     first = bias.to(tl.bfloat16).to(tl.float32)
     second = (bias - first).to(tl.bfloat16).to(tl.float32)

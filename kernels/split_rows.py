@@ -15,7 +15,7 @@ import triton.language as tl
 
 from .configuration import SearchConfig
 from .prepared_codebook import PreparedCodebook
-from .search import load_rows, row_pointers, split
+from .search_rows import load_rows, row_pointers, split
 
 
 @triton.jit

@@ -18,7 +18,8 @@ import triton.language as tl
 
 from .configuration import EXTRA, GROUP_STEPS, architecture, search_config
 from .prepared_codebook import prepare_codebook, shifts_rows
-from .search import row_pointers, search_block
+from .search import search_block
+from .search_rows import row_pointers
 from .split_rows import split_rows
 
 

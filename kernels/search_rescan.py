@@ -1,0 +1,70 @@
+"""The rescan of the certified search: codes that may be nearest, again, exactly.
+
+    distance = Σ_d (x - c)²   (euclidean; -x·c for cosine and dot)   in fp32, from the raw rows and codes
+
+The least (distance, index) wins, so ties fall to the lowest index. Reference: aevae_fast/reference.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .search_rows import FAR
+
+NO_INDEX = tl.constexpr(2147483647)
+
+
+@triton.jit
+def _rescan_group(
+    rows, active, tile, slot, codes_ptr, K, D, stride_xd,
+    METRIC: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr,
+):  # fmt: skip
+    """Least (distance, index) among the codes of one group per row, directly and in fp32; FAR where not active."""
+    BLOCK_N: tl.constexpr = rows.shape[0]
+    STEP: tl.constexpr = 4  # 16 bytes of a code at a time; 32 spill
+    member = tl.arange(0, 2 * GROUP_STEPS)
+    column = (slot // 4) * (8 * GROUP_STEPS) + (slot % 4) * 2
+    code = (tile * BLOCK_K + column)[:, None] + ((member // 2) * 8 + member % 2)[None, :]
+    real = active[:, None] & (code < K)
+    base = codes_ptr + code.to(tl.int64) * D
+    total = tl.zeros([BLOCK_N, 2 * GROUP_STEPS, STEP], tl.float32)
+    for start in range(0, D, STEP):
+        d = start + tl.arange(0, STEP)
+        inside = d < D
+        x = tl.load(rows[:, None] + d.to(tl.int64)[None, :] * stride_xd,
+                    mask=active[:, None] & inside[None, :], other=0.0).to(tl.float32)  # fmt: skip
+        c = tl.load(base[:, :, None] + d[None, None, :], mask=real[:, :, None] & inside[None, None, :], other=0.0)
+        if METRIC == "euclidean":
+            difference = x[:, None, :] - c
+            total += difference * difference
+        else:
+            total -= x[:, None, :] * c
+    distance = tl.where(real, tl.sum(total, 2), FAR)
+    least = tl.min(distance, 1)
+    return least, tl.min(tl.where(real & (distance <= least[:, None]), code, NO_INDEX), 1)
+
+
+@triton.jit
+def rescan_reached(
+    pending, tiles, distance, index, rows, codes_ptr, K, D, stride_xd,
+    METRIC: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr,
+):  # fmt: skip
+    """Rescan every pending group of each row, one a pass; keeps the least (distance, index)."""
+    # pending :: [BLOCK_N, SLOTS] int1   tiles :: [BLOCK_N, SLOTS] int32
+    SLOTS: tl.constexpr = pending.shape[1]
+    place = tl.arange(0, SLOTS)[None, :]
+    slot = tl.min(tl.where(pending, place, SLOTS), 1)
+    left = tl.min(slot, 0)
+    while left < SLOTS:
+        tile = tl.sum(tl.where(place == slot[:, None], tiles, 0), 1)
+        found, code = _rescan_group(
+            rows, slot < SLOTS, tile, slot, codes_ptr, K, D, stride_xd, METRIC, BLOCK_K, GROUP_STEPS
+        )
+        better = (found < distance) | ((found == distance) & (code < index))
+        distance = tl.where(better, found, distance)
+        index = tl.where(better, code, index)
+        pending = pending & (place > slot[:, None])
+        slot = tl.min(tl.where(pending, place, SLOTS), 1)
+        left = tl.min(slot, 0)
+    return distance, index
