@@ -36,7 +36,7 @@ class CategoricalLikelihood(Likelihood):
     def _mean(self, decoded: Tensor) -> Tensor:
         share = decoded.unflatten(1, (self.levels, -1)).softmax(1)
         grey = torch.linspace(0, 1, self.levels, dtype=share.dtype, device=share.device)
-        return torch.tensordot(share, grey, ([1], [0])).clamp(0, 1)
+        return (share * grey.view(-1, *[1] * (share.ndim - 2))).sum(1).clamp(0, 1)
 
     def _sample(self, decoded: Tensor, generator: torch.Generator | None) -> Tensor:
         level = draw_category(decoded.unflatten(1, (self.levels, -1)), generator)

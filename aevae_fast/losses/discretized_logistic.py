@@ -118,6 +118,7 @@ def _clipped_mean(mean: Tensor, log_scale: Tensor) -> Tensor:
     E = -1 + ∫ P(y > t) dt over [-1, 1], whose integrand has scale · softplus((mean - t)/scale) for an integral.
     """
     scale = torch.exp(log_scale.clamp(*_LOG_SCALES))
+    mean = mean.clamp(-1 - 20 * scale, 1 + 20 * scale)  # beyond, all is clipped, and ±1 would be lost beside the mean
     area = scale * (F.softplus((mean + 1) / scale) - F.softplus((mean - 1) / scale))
     return (area / 2).clamp(0, 1)
 

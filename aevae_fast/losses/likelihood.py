@@ -1,13 +1,13 @@
 """`Likelihood`: what every p(x | z) shares, and its checks, which never make the host wait for a device."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 
-class Likelihood(nn.Module):
+class Likelihood(nn.Module, ABC):
     """p(x | z) of an image x, given what a decoder made of z.
 
     The decoder yields `outputs_per_channel`, p, numbers for each value of x: `[B, p·C, ...]` for x `[B, C, ...]`. Its

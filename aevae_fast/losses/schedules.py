@@ -1,7 +1,7 @@
 """Weights that follow the training step: linear, cyclical, sigmoid."""
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, overload
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(ABC):
     """From start to end over steps; start before step 0, end from step `steps` on.
 
     `schedule(step)` gives a float for an int, and a 0-d float32 tensor for a 0-d int64 tensor, on its device: then the
