@@ -67,9 +67,6 @@ class MLPBody:
         image_size: its height and width.
         hidden: widths of the encoder's hidden layers, the image's side first; none makes both sides linear.
         channels, downsampling_factor, residual_blocks: of no use here.
-
-    Raises:
-        TypeError, ValueError: a width that is not a positive whole number.
     """
 
     def __init__(
@@ -82,9 +79,6 @@ class MLPBody:
         downsampling_factor: int,
         residual_blocks: int,
     ) -> None:
-        for width in hidden:
-            check_whole(hidden=width)
-            check_positive(hidden=width)
         self.in_channels, self.image_size, self.hidden = in_channels, image_size, tuple(hidden)
 
     def encoder(self, features: int) -> nn.Module:

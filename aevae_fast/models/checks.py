@@ -54,8 +54,8 @@ def check_image_size(image_size: int | Sequence[int], factor: int = 1) -> tuple[
     if sides[0] % factor or sides[1] % factor:
         below, above = ("x".join(str(max(1, side // factor + more) * factor) for side in sides) for more in (0, 1))
         raise ValueError(
-            f"image_size: expected sides divisible by downsampling_factor={factor}, such as {below} or {above}, "
-            f"got {sides[0]}x{sides[1]}"
+            f"image_size: expected sides divisible by downsampling_factor={factor}, got {sides[0]}x{sides[1]}; "
+            f"{below} and {above} are the nearest that fit"
         )
     return sides[0], sides[1]
 
@@ -70,6 +70,16 @@ def check_image_batch(x: Tensor, in_channels: int) -> None:
         )
     if not x.is_floating_point():
         raise TypeError(f"x: expected a floating point tensor with values in [0, 1], got {x.dtype}")
+
+
+def check_widths(**values: Any) -> None:
+    """Raise TypeError or ValueError naming the first argument that is no sequence of positive whole numbers."""
+    for name, widths in values.items():
+        if isinstance(widths, str) or not isinstance(widths, Sequence):
+            raise TypeError(f"{name}: expected a sequence of whole numbers, got {widths!r}")
+        for width in widths:
+            check_whole(**{name: width})
+            check_positive(**{name: width})
 
 
 def check_images(x: Tensor, in_channels: int, factor: int) -> None:

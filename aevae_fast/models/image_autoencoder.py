@@ -1,6 +1,5 @@
 """What every image autoencoder with a continuous latent can do."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -12,10 +11,10 @@ from torch import Tensor, nn
 from aevae_fast.losses import LIKELIHOODS, Likelihood, make_likelihood
 from aevae_fast.quantizers.loading import LoadsWhole
 
-from .bodies import BODIES
-from .checks import check_image_batch, check_image_size, check_positive, check_whole
-from .interpolation import interpolate_latents
+from .checks import check_image_batch, check_image_size, check_positive, check_whole, check_widths
+from .interpolation import interpolate_latents, traverse_latents
 from .modes import evaluation_mode
+from .networks import build_network
 
 
 class NetworkOptions(TypedDict, total=False):
@@ -82,60 +81,39 @@ class ImageAutoencoder(LoadsWhole):
         super().__init__()
         check_whole(in_channels=in_channels, latent_dim=latent_dim)
         check_positive(in_channels=in_channels, latent_dim=latent_dim)
-        if body not in BODIES:
-            raise ValueError(f"body: expected one of {', '.join(BODIES)}, got {body!r}")
-        if encoder is None and latent_shape is not None:
-            raise ValueError(f"latent_shape: expected None without an own encoder (latent_dim), got {latent_shape}")
+        check_widths(hidden=hidden, **({} if latent_shape is None else {"latent_shape": latent_shape}))
         self.in_channels, self.image_size = in_channels, check_image_size(image_size)
-        network: dict[str, Any] = {
+        self.likelihood = make_likelihood(likelihood, **(likelihood_options or {}))
+        name = getattr(self.likelihood, "name", type(self.likelihood).__name__)
+        own_likelihood = None if LIKELIHOODS.get(name) is type(self.likelihood) else self.likelihood
+        own = {"encoder": encoder, "decoder": decoder, "likelihood": own_likelihood}
+        self.own_parts = [part for part, module in own.items() if module is not None]
+        body_options: dict[str, Any] = {
             "hidden": list(hidden),
             "channels": channels,
             "downsampling_factor": downsampling_factor,
             "residual_blocks": residual_blocks,
         }
-        self.likelihood = make_likelihood(likelihood, **(likelihood_options or {}))
-        own = {"encoder": encoder, "decoder": decoder}
-        if LIKELIHOODS.get(self.likelihood.name) is not type(self.likelihood):
-            own["likelihood"] = self.likelihood
-        self.own_parts = [name for name, part in own.items() if part is not None]
         self.config: dict[str, Any] = {
             "in_channels": in_channels,
             "image_size": list(self.image_size),
             "latent_dim": latent_dim,
-            "likelihood": self.likelihood.name,
+            "likelihood": name,
             "likelihood_options": self.likelihood.options(),
             "body": body,
-            **network,
+            **body_options,
         }
-
-        self._any_size = encoder is not None and decoder is not None
-        build = None if self._any_size else BODIES[body](in_channels, self.image_size, **network)
-        self.encoder = encoder if encoder is not None else build.encoder(moments * latent_dim)  # type: ignore[union-attr]
-        out_channels = in_channels * self.likelihood.outputs_per_channel
-        if encoder is None:
-            self.latent_shape: tuple[int, ...] = (latent_dim,)
-        else:
-            self.latent_shape = tuple(latent_shape) if latent_shape is not None else self._ask_encoder(moments)
-        features = math.prod(self.latent_shape)
-        self.decoder = decoder if decoder is not None else build.decoder(features, out_channels)  # type: ignore[union-attr]
-        if decoder is not None and latent_shape is None:
-            self._ask_decoder((out_channels, *self.image_size))
-
-    def _ask_encoder(self, moments: int) -> tuple[int, ...]:
-        shape = _shape_after(self.encoder, (self.in_channels, *self.image_size))
-        if len(shape) < 2 or shape[0] != 1 or shape[1] % moments:
-            blocks = f"{moments} * D" if moments > 1 else "D"
-            raise ValueError(f"encoder: expected [1, {blocks}, ...] from one image, got {list(shape)}")
-        return shape[1] // moments, *shape[2:]
-
-    def _ask_decoder(self, expected: tuple[int, ...]) -> None:
-        shape = _shape_after(self.decoder, self.latent_shape)
-        if shape != (1, *expected):
-            raise ValueError(
-                f"decoder: expected {[1, *expected]} from one latent {[1, *self.latent_shape]} (channels: "
-                f"in_channels={self.in_channels} times {self.likelihood.outputs_per_channel} of the likelihood), "
-                f"got {list(shape)}"
-            )
+        self.encoder, self.decoder, self.latent_shape, self._any_size = build_network(
+            (in_channels, *self.image_size),
+            in_channels * self.likelihood.outputs_per_channel,
+            moments,
+            latent_dim=latent_dim,
+            body=body,
+            body_options=body_options,
+            encoder=encoder,
+            decoder=decoder,
+            latent_shape=latent_shape,
+        )
 
     @abstractmethod
     def _mean(self, encoded: Tensor) -> Tensor:
@@ -147,7 +125,7 @@ class ImageAutoencoder(LoadsWhole):
 
     @abstractmethod
     def _range(self) -> tuple[Tensor, Tensor]:
-        """The ends of a traversal for each element of the latent, both `latent_shape`."""
+        """The ends of a traversal for each element of the latent; they broadcast to `latent_shape`."""
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
@@ -226,27 +204,14 @@ class ImageAutoencoder(LoadsWhole):
         Raises:
             TypeError, ValueError: images that do not fit, `steps` below 2, or an element that is not there.
         """
-        check_whole(steps=steps)
-        if steps < 2:
-            raise ValueError(f"steps: expected at least 2, the two ends, got {steps}")
         latent = self.encode(x)
-        flat = latent.flatten(1)
-        size = flat.shape[1]
-        chosen = range(size) if dims is None else dims
-        for dim in chosen:
-            check_whole(dims=dim)
-            if not 0 <= dim < size:
-                raise ValueError(f"dims: expected elements in [0, {size}), got {dim}")
-        low_end, high_end = (end.flatten() for end in self._range())
-        pictures = []
-        for dim in chosen:
-            start = low_end[dim] if low is None else low
-            end = high_end[dim] if high is None else high
-            moved = flat.expand(steps, -1, -1).clone()
-            moved[:, :, dim] = torch.linspace(float(start), float(end), steps, device=flat.device).to(flat)[:, None]
-            pictures.append(self.decode(moved.view(-1, *latent.shape[1:])).unflatten(0, (steps, -1)))
-        shape = (0, steps, len(x), self.in_channels, *self.image_size)
-        return torch.stack(pictures) if pictures else flat.new_empty(shape)
+        start = self._range()[0] if low is None else torch.tensor(float(low), device=latent.device)
+        end = self._range()[1] if high is None else torch.tensor(float(high), device=latent.device)
+        pictures = [
+            self.decode(moved.flatten(0, 1)).unflatten(0, (steps, -1))
+            for moved in traverse_latents(latent, start, end, steps, dims)
+        ]
+        return torch.stack(pictures) if pictures else x.new_empty(0, steps, *x.shape)
 
     @property
     def _device(self) -> torch.device:
@@ -272,11 +237,3 @@ class ImageAutoencoder(LoadsWhole):
     def extra_repr(self) -> str:
         image = "x".join(map(str, (self.in_channels, *self.image_size)))
         return f"image={image}, latent={'x'.join(map(str, self.latent_shape))}"
-
-
-@torch.no_grad()
-def _shape_after(part: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of what `part` makes of one input of zeros."""
-    weight = next(part.parameters(), torch.zeros(()))
-    with evaluation_mode(part):
-        return tuple(part(torch.zeros(1, *shape, dtype=weight.dtype, device=weight.device)).shape)

@@ -1,4 +1,6 @@
-"""Ways between two latents."""
+"""Ways between two latents, and through one."""
+
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -27,9 +29,7 @@ def interpolate_latents(a: Tensor, b: Tensor, steps: int, mode: str = "linear") 
         TypeError: `steps` is no whole number.
         ValueError: `steps` below 2, an unknown mode, or shapes that differ.
     """
-    check_whole(steps=steps)
-    if steps < 2:
-        raise ValueError(f"steps: expected at least 2, the two ends, got {steps}")
+    _check_steps(steps)
     if mode not in MODES:
         raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
     if a.shape != b.shape:
@@ -39,6 +39,45 @@ def interpolate_latents(a: Tensor, b: Tensor, steps: int, mode: str = "linear") 
     if mode == "linear":
         return torch.lerp(a, b, t.view(-1, *[1] * a.ndim))
     return _slerp(a.flatten(1), b.flatten(1), t.view(-1, 1, 1)).view(steps, *a.shape)
+
+
+def traverse_latents(
+    latent: Tensor, low: Tensor, high: Tensor, steps: int, dims: Sequence[int] | None = None
+) -> Iterator[Tensor]:
+    """For each of the elements `dims`, `latent` with that element going evenly from `low` to `high`.
+
+    Args:
+        latent: `[B, ...]`.
+        low, high: the ends for each element; they broadcast to `latent.shape[1:]`.
+        steps: at least 2.
+        dims: elements, counted in the flattened latent; None takes all.
+
+    Yields:
+        `[steps, B, ...]`.
+
+    Raises:
+        TypeError: `steps` or an element is no whole number.
+        ValueError: `steps` below 2, or an element that is not there.
+    """
+    _check_steps(steps)
+    size = latent.shape[1:].numel()
+    chosen = range(size) if dims is None else dims
+    for dim in chosen:
+        check_whole(dims=dim)
+        if not 0 <= dim < size:
+            raise ValueError(f"dims: expected elements in [0, {size}), got {dim}")
+    low, high = (end.expand(latent.shape[1:]).flatten() for end in (low, high))
+    t = torch.linspace(0, 1, steps, dtype=low.dtype, device=latent.device)[:, None]
+    for dim in chosen:
+        moved = latent.flatten(1).expand(steps, -1, -1).clone()
+        moved[:, :, dim] = torch.lerp(low[dim], high[dim], t).to(latent.dtype)
+        yield moved.unflatten(2, latent.shape[1:])
+
+
+def _check_steps(steps: int) -> None:
+    check_whole(steps=steps)
+    if steps < 2:
+        raise ValueError(f"steps: expected at least 2, the two ends, got {steps}")
 
 
 def _slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

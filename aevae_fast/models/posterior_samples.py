@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 LogProb = Callable[[Tensor, Tensor], Tensor]  # latents [N, ...] and their images [N, C, H, W] to log p(x | z) [N]
+Draws = Iterator[tuple[Tensor, Tensor]]
 
 
 def posterior_samples(
@@ -16,7 +17,7 @@ def posterior_samples(
     samples: int,
     at_once: int,
     generator: torch.Generator | None,
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Draws:
     """Draw `samples` z ~ q(z | x) for each image and yield log p(x | z) and log p(z) - log q(z | x), `[k, B]` each, for
     as many at a time as keep k·B within `at_once`; at least one.
 
@@ -37,15 +38,15 @@ def posterior_samples(
         yield log_likelihood, ratio.flatten(2).sum(2)
 
 
-def expected_log_prob(parts: Iterator[tuple[Tensor, Tensor]], samples: int) -> Tensor:
+def expected_log_prob(drawn: Draws, samples: int) -> Tensor:
     """Mean of log p(x | z) over the samples, `[B]`."""
-    return torch.stack([log_likelihood.sum(0) for log_likelihood, _ in parts]).sum(0) / samples
+    return torch.stack([log_likelihood.sum(0) for log_likelihood, _ in drawn]).sum(0) / samples
 
 
-def importance_log_likelihood(parts: Iterator[tuple[Tensor, Tensor]], samples: int) -> Tensor:
+def importance_log_likelihood(drawn: Draws, samples: int) -> Tensor:
     """log of the mean of p(x | z) p(z) / q(z | x) over the samples, `[B]`, as one running logsumexp."""
     total = None
-    for log_likelihood, ratio in parts:
+    for log_likelihood, ratio in drawn:
         part = torch.logsumexp(log_likelihood + ratio, 0)
         total = part if total is None else torch.logaddexp(total, part)
     assert total is not None

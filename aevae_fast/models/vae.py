@@ -1,24 +1,23 @@
 """Variational autoencoder for images (Kingma & Welling, 2014), and its β and capacity forms."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from aevae_fast import functional
 from aevae_fast.latents import GaussianLatent
-from aevae_fast.losses import Schedule, beta_vae_loss, elbo, make_schedule
+from aevae_fast.losses import beta_vae_loss, elbo
 
 from .checks import check_not_negative, check_positive, check_whole
 from .image_autoencoder import ImageAutoencoder, NetworkOptions
 from .modes import evaluation_mode
-from .posterior_samples import expected_log_prob, importance_log_likelihood, posterior_samples
+from .posterior_samples import Draws, expected_log_prob, importance_log_likelihood, posterior_samples
+from .weights import Weight, make_weight, plain_weight, weight_at
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-Weight = float | Schedule | Mapping[str, Any]
 
 
 class VAEOutput(NamedTuple):
@@ -77,13 +76,13 @@ class VAE(ImageAutoencoder):
     ) -> None:
         check_not_negative(free_bits=free_bits)
         super().__init__(in_channels, image_size, moments=2, **network)
-        self.beta = _weight("beta", beta)
-        self.capacity = None if capacity is None else _weight("capacity", capacity)
+        self.beta = make_weight("beta", beta)
+        self.capacity = None if capacity is None else make_weight("capacity", capacity)
         self.latent = GaussianLatent(1, clamp=clamp, reduction="latent", free_bits=free_bits)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.config |= {
-            "beta": _plain(self.beta),
-            "capacity": _plain(self.capacity),
+            "beta": plain_weight(self.beta),
+            "capacity": plain_weight(self.capacity),
             "free_bits": free_bits,
             "clamp": None if clamp is None else list(clamp),
         }
@@ -93,11 +92,12 @@ class VAE(ImageAutoencoder):
         if isinstance(step, Tensor):
             self.step.copy_(step)
         else:
+            check_whole(step=step)
             self.step.fill_(step)
 
     def weights(self) -> tuple[float | Tensor, float | Tensor | None]:
         """β and the capacity at the step that `set_step` set: numbers, or 0-d tensors of a schedule."""
-        return _at(self.beta, self.step), None if self.capacity is None else _at(self.capacity, self.step)
+        return weight_at(self.beta, self.step), None if self.capacity is None else weight_at(self.capacity, self.step)
 
     def forward(self, x: Tensor) -> VAEOutput:
         """Encode, sample (in training), decode, and weigh the result.
@@ -129,15 +129,17 @@ class VAE(ImageAutoencoder):
     def elbo(
         self, x: Tensor, samples: int = 1, batch_size: int = 256, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """log p(x | z), averaged over samples of q(z | x), minus the KL in closed form: nats, `[B]`.
+        """log p(x | z), averaged over samples of q(z | x), minus the KL in closed form: nats, float32 `[B]` (float64 of
+        a float64 model).
 
         Neither β nor capacity nor free bits enter. Arguments as of `log_likelihood`.
         """
-        parts = []
-        for images, mean, logvar, drawn in self._samples(x, samples, batch_size, generator):
+
+        def estimate(mean: Tensor, logvar: Tensor, drawn: Draws) -> Tensor:
             kl = self._kl(mean, logvar)
-            parts.append(elbo(expected_log_prob(drawn, samples).to(kl.dtype), kl).to(images))
-        return torch.cat(parts)
+            return elbo(expected_log_prob(drawn, samples).to(kl.dtype), kl)
+
+        return self._over_posterior(x, samples, batch_size, generator, estimate)
 
     @torch.no_grad()
     def log_likelihood(
@@ -155,11 +157,21 @@ class VAE(ImageAutoencoder):
         Raises:
             TypeError, ValueError: images that do not fit, or `samples` or `batch_size` below 1.
         """
-        parts = self._samples(x, samples, batch_size, generator)
-        return torch.cat([importance_log_likelihood(drawn, samples) for _, _, _, drawn in parts])
 
-    def _samples(self, x: Tensor, samples: int, batch_size: int, generator: torch.Generator | None) -> Iterator[Any]:
-        """Images by `batch_size`, their posterior, and `posterior_samples` of it."""
+        def estimate(mean: Tensor, logvar: Tensor, drawn: Draws) -> Tensor:
+            return importance_log_likelihood(drawn, samples)
+
+        return self._over_posterior(x, samples, batch_size, generator, estimate)
+
+    def _over_posterior(
+        self,
+        x: Tensor,
+        samples: int,
+        batch_size: int,
+        generator: torch.Generator | None,
+        estimate: Callable[[Tensor, Tensor, Draws], Tensor],
+    ) -> Tensor:
+        """`estimate(mean, logvar, posterior_samples)` of the images `x`, taken `batch_size` at a time: `[B]`."""
         check_whole(samples=samples, batch_size=batch_size)
         check_positive(samples=samples, batch_size=batch_size)
         self._check(x)
@@ -167,11 +179,13 @@ class VAE(ImageAutoencoder):
         def log_prob(z: Tensor, images: Tensor) -> Tensor:
             return self.likelihood.log_prob(self.decoder(z), images)
 
+        parts = []
         with evaluation_mode(self):
             for images in x.split(batch_size):
                 mean, logvar = self._moments(self.encoder(images))
                 drawn = posterior_samples(images, mean, logvar, log_prob, samples, batch_size, generator)
-                yield images, mean, logvar, drawn
+                parts.append(estimate(mean, logvar, drawn))
+        return torch.cat(parts)
 
     def _moments(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
         mean, logvar = encoded.chunk(2, 1)
@@ -189,24 +203,5 @@ class VAE(ImageAutoencoder):
         return torch.randn(count, *self.latent_shape, generator=generator, device=self._device)
 
     def _range(self) -> tuple[Tensor, Tensor]:
-        end = torch.full(self.latent_shape, 3.0, device=self._device)
+        end = torch.tensor(3.0, device=self._device)
         return -end, end
-
-
-def _weight(name: str, value: Weight) -> float | Schedule:
-    try:
-        made = make_schedule(value)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: {error}") from error
-    ends = (made.start, made.end) if isinstance(made, Schedule) else (made,)
-    for end in ends:
-        check_not_negative(**{name: end})
-    return made
-
-
-def _plain(weight: float | Schedule | None) -> Any:
-    return weight.options() if isinstance(weight, Schedule) else weight
-
-
-def _at(weight: float | Schedule, step: Tensor) -> float | Tensor:
-    return weight(step) if isinstance(weight, Schedule) else weight
