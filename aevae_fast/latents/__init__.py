@@ -1,5 +1,6 @@
 """Layers with a continuous bottleneck."""
 
+from .full_covariance import FullCovarianceGaussianLatent
 from .gaussian import GaussianLatent
 
-__all__ = ["GaussianLatent"]
+__all__ = ["FullCovarianceGaussianLatent", "GaussianLatent"]

@@ -124,6 +124,6 @@ def _clipped_mean(mean: Tensor, log_scale: Tensor) -> Tensor:
 
 
 def _draw(mean: Tensor, log_scale: Tensor, levels: int, generator: torch.Generator | None) -> Tensor:
-    uniform = torch.rand(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
-    y = mean + torch.exp(log_scale.clamp(*_LOG_SCALES)) * uniform.logit()
+    logistic = torch.empty_like(mean).uniform_(generator=generator).logit()
+    y = mean + torch.exp(log_scale.clamp(*_LOG_SCALES)) * logistic
     return ((y.clamp(-1, 1) + 1) / 2 * (levels - 1)).round() / (levels - 1)

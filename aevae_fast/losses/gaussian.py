@@ -51,5 +51,4 @@ class GaussianLikelihood(Likelihood):
         return decoded.clamp(0, 1)
 
     def _sample(self, decoded: Tensor, generator: torch.Generator | None) -> Tensor:
-        noise = torch.randn(decoded.shape, dtype=decoded.dtype, device=decoded.device, generator=generator)
-        return decoded + self.sigma * noise
+        return decoded + self.sigma * torch.empty_like(decoded).normal_(generator=generator)
