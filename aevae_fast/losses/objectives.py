@@ -22,11 +22,11 @@ def elbo(log_likelihood: Tensor, kl: Tensor) -> Tensor:
 def beta_vae_loss(
     log_likelihood: Tensor, kl: Tensor, *, beta: float | Tensor = 1.0, capacity: float | Tensor | None = None
 ) -> Tensor:
-    """-log p(x | z) + β·KL, or with a capacity C: -log p(x | z) + β·|KL - C|; means over the batch (0 of an empty one), 0-d, in nats.
+    """-log p(x | z) + β·KL, or with a capacity C: -log p(x | z) + β·|KL - C|; means over the batch, 0-d, in nats.
 
     Without a capacity and with β = 1 it is minus the ELBO (Higgins et al. 2017). A capacity is the KL that the latent
     is held to, raised in training; the absolute value is of the batch's mean (Burgess et al. 2018, arXiv:1804.03599,
-    whose γ is β here).
+    whose γ is β here). An empty batch has means of 0.
 
     Args:
         log_likelihood, kl: `[B]`, summed over pixels and over the latent.
