@@ -24,8 +24,8 @@ from aevae_fast.data import ImageSplits, TrainingBatches, load_images
 from aevae_fast.models import VQVAE, ConvolutionalDecoder, ConvolutionalEncoder
 from aevae_fast.quantizers import VectorQuantize
 from aevae_fast.training import evaluate
+from aevae_fast.training.families.vqvae import data_variance
 from aevae_fast.training.report import device_name, versions
-from aevae_fast.training.runs import data_variance
 
 RESULTS = Path(__file__).parent / "results" / "training_quality.json"
 CODES, WIDTH, STAGES = 512, 64, 2

@@ -1,4 +1,4 @@
-"""Carrying out a training command: load, train, show what came of it."""
+"""Carrying out a training command: settings, data, training, and what came of it."""
 
 import dataclasses
 import math
@@ -9,65 +9,95 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from aevae_fast.data import load_images
-from aevae_fast.training import Evaluation, FitResult, Report, VQVAESettings, train_vqvae
+from aevae_fast.data import ImageSplits, load_images
+from aevae_fast.training import Evaluation, FitResult, Report, RunSettings, load_settings, train_run
+from aevae_fast.training.families import FAMILIES
+
+_FREE_ON_RESUME = {"resume", "steps", "epochs", "device", "workers"}
 
 
-def run_vqvae(
-    settings: VQVAESettings,
-    out: Path | None,
-    *,
-    steps: int | None,
-    epochs: float | None,
-    resume: bool,
-    overwrite: bool,
-) -> None:
-    """Train as `settings` say and print the result.
+def run_training(context: typer.Context, family: str) -> None:
+    """Train as the options in `context` say and print the result.
 
     Raises:
         typer.Exit: a signal ended training; status 128 + the signal's number.
-        ValueError, FileNotFoundError, TrainingDiverged: as `train_vqvae`.
+        typer.BadParameter: an option that a resumed run does not take.
+        ValueError, TypeError, FileNotFoundError, TrainingDiverged: as `train_run`.
     """
-    if steps is not None and epochs is not None:
-        raise ValueError("steps, epochs: expected one of the two, got both")
+    options = context.params
+    settings = _resumed(context, family) if options["resume"] else _new(context, family)
     console = Console()
     images = load_images(settings.data, settings.image_size)
-    if epochs is not None:
-        if not 0 < epochs < math.inf:
-            raise ValueError(f"epochs: expected a positive number, got {epochs}")
-        steps = max(1, round(epochs * len(images.train) / settings.batch_size))
-    settings = dataclasses.replace(settings, steps=settings.steps if steps is None else steps)
-    out = out or Path("runs") / f"vqvae-{images.name}"
+    settings = dataclasses.replace(settings, steps=_steps(settings, images, options["steps"], options["epochs"]))
+    out = options["resume"] or options["out"] or Path("runs") / f"{context.info_name}-{images.name}"
     shape = "x".join(map(str, images.image_shape))
     console.print(
-        f"VQ-VAE with {settings.codebook_size} codes on {images.name}: {len(images.train)} training and "
+        f"{FAMILIES[family].describe(settings)} on {images.name}: {len(images.train)} training and "
         f"{len(images.held_out)} held-out images of {shape}, {settings.steps} steps",
         highlight=False,
     )
-    result, report = train_vqvae(settings, images, out, resume=resume, overwrite=overwrite, console=console)
+    result, report = train_run(
+        settings, images, out, resume=bool(options["resume"]), overwrite=options["overwrite"], console=console
+    )
     if report is None:
-        _interrupted(console, out, result)
+        _interrupted(console, out, result, f"{context.info_name}")
     else:
-        _finished(console, report)
+        _finished(console, report, FAMILIES[family].remark(report.metrics))
 
 
-def _interrupted(console: Console, out: Path, result: FitResult) -> None:
+def _new(context: typer.Context, family: str) -> RunSettings:
+    kind = FAMILIES[family].settings
+    names = {field.name for field in dataclasses.fields(kind)} - {"steps"}
+    return kind(**{name: value for name, value in context.params.items() if name in names})
+
+
+def _resumed(context: typer.Context, family: str) -> RunSettings:
+    changed = [name for name in context.params if name not in _FREE_ON_RESUME and _given(context, name)]
+    if changed:
+        flags = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+        options = ", ".join(flags[name] for name in changed)
+        raise typer.BadParameter(f"a resumed run keeps its settings; leave out {options}", param_hint="--resume")
+    folder = context.params["resume"]
+    settings = load_settings(folder)
+    if settings.family != family:
+        raise ValueError(
+            f"resume: expected a run of `train {context.info_name}`, but {folder} holds one of {settings.family}; "
+            f"go on with: aevae-fast train {settings.family} --resume {folder}"
+        )
+    free = {name: context.params[name] for name in ("device", "workers") if _given(context, name)}
+    return dataclasses.replace(settings, **free)
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _steps(settings: RunSettings, images: ImageSplits, steps: int | None, epochs: float | None) -> int:
+    if steps is not None and epochs is not None:
+        raise ValueError("steps, epochs: expected one of the two, got both")
+    if epochs is None:
+        return settings.steps if steps is None else steps
+    if not 0 < epochs < math.inf:
+        raise ValueError(f"epochs: expected a positive number, got {epochs}")
+    return max(1, round(epochs * len(images.train) / settings.batch_size))
+
+
+def _interrupted(console: Console, out: Path, result: FitResult, command: str) -> None:
     assert result.interrupted_by is not None
     name = "Ctrl-C" if result.interrupted_by == signal.SIGINT else result.interrupted_by.name
     console.print(f"\nStopped by {name} after step {result.step}; everything up to here is saved. Go on with:")
-    console.print(f"  aevae-fast train vqvae --resume {out}", style="bold", highlight=False, soft_wrap=True)
+    console.print(f"  aevae-fast train {command} --resume {out}", style="bold", highlight=False, soft_wrap=True)
     raise typer.Exit(128 + result.interrupted_by)
 
 
-def _finished(console: Console, report: Report) -> None:
+def _finished(console: Console, report: Report, remark: str | None) -> None:
     metrics = report.metrics
     title = f"{metrics['model']} on {metrics['data']}, {metrics['steps']} steps in {metrics['seconds']:.0f} s"
     console.print()
     console.print(result_table(title, {"training": report.train, "held out": report.held_out}))
-    console.print(
-        f"An image takes {metrics['bits_per_image']:.0f} bits, {metrics['bits_per_image_at_8_bit']} bits uncompressed.",
-        highlight=False,
-    )
+    if remark:
+        console.print(remark, highlight=False)
     console.print(f"\nLook at [bold]{report.out / 'pictures'}[/bold]", highlight=False, soft_wrap=True)
     for name, what in (
         ("metrics.json", "the numbers"),
@@ -78,20 +108,12 @@ def _finished(console: Console, report: Report) -> None:
 
 
 def result_table(title: str, columns: dict[str, Evaluation]) -> Table:
-    """A table of evaluations side by side."""
+    """A table of evaluations side by side; a row that a column has nothing for stays empty there."""
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
     for name, evaluation in columns.items():
         table.add_column(f"{name}\n{evaluation.images} images", justify="right")
-    values = list(columns.values())
-    rows = {
-        "mean squared error": [f"{v.reconstruction.mse:.5f}" for v in values],
-        "error / variance": [f"{v.reconstruction.nmse:.4f}" for v in values],
-        "PSNR (dB)": [f"{v.reconstruction.psnr_db:.2f}" for v in values],
-        "codebook perplexity": [f"{v.usage.perplexity:.1f}" for v in values],
-        "codes used": [f"{v.usage.usage:.1%}" for v in values],
-        "dead codes": [str(v.usage.dead_codes) for v in values],
-    }
-    for label, cells in rows.items():
-        table.add_row(label, *cells)
+    rows = [evaluation.rows() for evaluation in columns.values()]
+    for label in dict.fromkeys(label for column in rows for label in column):
+        table.add_row(label, *(column.get(label, "") for column in rows))
     return table

@@ -1,48 +1,66 @@
 """`aevae-fast train`: train a model on images."""
 
-import dataclasses
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .options import with_training_options
+
 train_app = typer.Typer(help="Train a model on images.", no_args_is_help=True)
 
-_DATA, _MODEL, _RUN = "Data", "Model", "Run"
-_FREE_ON_RESUME = {"resume", "steps", "epochs", "device", "workers"}
+_MODEL = "Model"
+
+_Channels = Annotated[
+    int, typer.Option(help="Width of the convolutions in encoder and decoder.", rich_help_panel=_MODEL)
+]
+_LatentDim = Annotated[
+    int, typer.Option(help="Numbers that an image is squeezed into: the size of the latent.", rich_help_panel=_MODEL)
+]
+_Likelihood = Annotated[
+    str,
+    typer.Option(
+        help="What the decoder says of a pixel, and so how errors count: bernoulli (grey levels as probabilities of "
+        "white), gaussian (squared error, its scale learned), discretized_logistic, discretized_logistic_mixture or "
+        "categorical (256 levels).",
+        rich_help_panel=_MODEL,
+    ),
+]
+_Body = Annotated[
+    str, typer.Option(help="Encoder and decoder: convolutional, or mlp (faster, any size).", rich_help_panel=_MODEL)
+]
+_Factor = Annotated[
+    int,
+    typer.Option(help="Image side over side of the coarsest map of features (2, 4, 8, ...).", rich_help_panel=_MODEL),
+]
+_Beta = Annotated[
+    float,
+    typer.Option(
+        help="Weight of the KL term: how strongly latents are drawn to the prior N(0, 1). 1 is the VAE; with "
+        "--capacity it weighs the distance from it.",
+        rich_help_panel=_MODEL,
+    ),
+]
+_Capacity = Annotated[
+    float | None, typer.Option(help="Nats that the KL is held to, instead of 0 (Burgess 2018).", rich_help_panel=_MODEL)
+]
+_Warmup = Annotated[
+    int,
+    typer.Option(help="Steps over which β (with --capacity: the capacity) rises from 0.", rich_help_panel=_MODEL),
+]
 
 
 @train_app.callback()
 def _train() -> None:
-    """Train a model on images."""  # with a callback, `vqvae` stays a command of its own though it is the only one
+    """Train a model on images."""
 
 
 @train_app.command()
+@with_training_options
 def vqvae(
     context: typer.Context,
-    data: Annotated[
-        str, typer.Option(help="mnist, digits, photos, or a folder of images.", rich_help_panel=_DATA)
-    ] = "mnist",
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Side of the images in pixels, for photos (default 32) and folders (default 64).",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for everything that comes of it; default: runs/vqvae-DATA.", rich_help_panel=_RUN),
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps; default: 2000.", rich_help_panel=_RUN)] = None,
-    epochs: Annotated[
-        float | None, typer.Option(help="Passes over the data, instead of --steps.", rich_help_panel=_RUN)
-    ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images a step.", min=1, rich_help_panel=_RUN)] = 64,
-    lr: Annotated[float, typer.Option(help="Learning rate (Adam).", rich_help_panel=_RUN)] = 1e-3,
     codebook_size: Annotated[int, typer.Option(help="Number of codes.", rich_help_panel=_MODEL)] = 512,
     codebook_dim: Annotated[int, typer.Option(help="Width of a code.", rich_help_panel=_MODEL)] = 64,
-    channels: Annotated[int, typer.Option(help="Width of encoder and decoder.", rich_help_panel=_MODEL)] = 64,
+    channels: _Channels = 64,
     downsampling_factor: Annotated[
         int, typer.Option(help="Image side over side of the grid of codes (2, 4, 8, ...).", rich_help_panel=_MODEL)
     ] = 4,
@@ -52,67 +70,78 @@ def vqvae(
     decay: Annotated[
         float, typer.Option(help="Decay of the codebook's moving averages.", rich_help_panel=_MODEL)
     ] = 0.99,
-    seed: Annotated[
-        int, typer.Option(help="Decides weights, order of images, random numbers.", rich_help_panel=_RUN)
-    ] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_RUN)] = "auto",
-    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.", rich_help_panel=_RUN)] = "32-true",
-    workers: Annotated[
-        int, typer.Option(help="Processes that load images; for large folders.", rich_help_panel=_RUN)
-    ] = 0,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            help="Go on with the run in this folder; only --steps/--epochs, --device may differ.", rich_help_panel=_RUN
-        ),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace a run that is in the way.", rich_help_panel=_RUN)] = False,
 ) -> None:
-    """Train a VQ-VAE: images become grids of codes, and images again.
+    """Train a VQ-VAE: images become grids of codes, and images again."""
+    _run(context, "vqvae")
 
-    Everything lands in the output folder: metrics.json, pictures/, model/ (safetensors), logs/ (TensorBoard) and
-    checkpoints/. Stop with Ctrl-C at any time and go on with --resume.
+
+@train_app.command()
+@with_training_options
+def ae(
+    context: typer.Context,
+    latent_dim: _LatentDim = 16,
+    noise: Annotated[
+        float,
+        typer.Option(
+            help="Variance of the noise on the latent in training, in units of its mean square radius; 0.05 is the "
+            "noisy autoencoder of textbooks.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = 0.0,
+    likelihood: _Likelihood = "bernoulli",
+    body: _Body = "convolutional",
+    channels: _Channels = 32,
+    downsampling_factor: _Factor = 4,
+) -> None:
+    """Train an autoencoder: images become a few numbers, and images again. --noise makes it a noisy one.
+
+    It reconstructs well. Nothing keeps its latents in a known place, so new images are a matter of luck: see `generate`
+    and `compare`.
     """
-    from aevae_fast.training import VQVAESettings
-
-    from .running import run_vqvae
-
-    if resume:
-        _refuse_changes(context)
-        settings = VQVAESettings.load(resume)
-        settings = dataclasses.replace(
-            settings,
-            device=device if _given(context, "device") else settings.device,
-            workers=workers if _given(context, "workers") else settings.workers,
-        )
-    else:
-        settings = VQVAESettings(
-            data=data,
-            image_size=image_size,
-            batch_size=batch_size,
-            learning_rate=lr,
-            codebook_size=codebook_size,
-            codebook_dim=codebook_dim,
-            channels=channels,
-            downsampling_factor=downsampling_factor,
-            commitment_weight=commitment_weight,
-            decay=decay,
-            seed=seed,
-            device=device,
-            precision=precision,
-            workers=workers,
-        )
-
-    run_vqvae(settings, resume or out, steps=steps, epochs=epochs, resume=resume is not None, overwrite=overwrite)
+    _run(context, "ae")
 
 
-def _given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+@train_app.command()
+@with_training_options
+def vae(
+    context: typer.Context,
+    latent_dim: _LatentDim = 16,
+    beta: _Beta = 1.0,
+    capacity: _Capacity = None,
+    warmup: _Warmup = 0,
+    likelihood: _Likelihood = "bernoulli",
+    body: _Body = "convolutional",
+    channels: _Channels = 32,
+    downsampling_factor: _Factor = 4,
+) -> None:
+    """Train a VAE: an autoencoder whose latents follow N(0, 1), so that draws from it decode to new images.
+
+    Reports the ELBO, reconstruction and KL in nats an image.
+    """
+    _run(context, "vae")
 
 
-def _refuse_changes(context: typer.Context) -> None:
-    changed = [name for name in context.params if name not in _FREE_ON_RESUME and _given(context, name)]
-    if changed:
-        options = ", ".join("--" + name.replace("_", "-") for name in changed)
-        raise typer.BadParameter(f"a resumed run keeps its settings; leave out {options}", param_hint="--resume")
+@train_app.command("beta-vae")
+@with_training_options
+def beta_vae(
+    context: typer.Context,
+    latent_dim: _LatentDim = 16,
+    beta: _Beta = 4.0,
+    capacity: _Capacity = None,
+    warmup: _Warmup = 0,
+    likelihood: _Likelihood = "bernoulli",
+    body: _Body = "convolutional",
+    channels: _Channels = 32,
+    downsampling_factor: _Factor = 4,
+) -> None:
+    """Train a β-VAE: a VAE whose KL term counts β times (4), for fewer, more independent latents that say less.
+
+    The same as `train vae`, but for the default of --beta.
+    """
+    _run(context, "vae")
+
+
+def _run(context: typer.Context, family: str) -> None:
+    from .running import run_training
+
+    run_training(context, family)

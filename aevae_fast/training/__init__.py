@@ -1,18 +1,35 @@
 """Training on Lightning: exact resume, progress, pictures, metrics and export."""
 
 from .callbacks import TrainingDiverged
-from .evaluation import Evaluation, evaluate
+from .evaluation import evaluate
+from .families import (
+    AutoencoderSettings,
+    CodebookEvaluation,
+    Evaluation,
+    LikelihoodEvaluation,
+    VAEEvaluation,
+    VAESettings,
+    VQVAESettings,
+)
 from .fit import FitResult, fit
 from .report import Report
-from .runs import VQVAESettings, train_vqvae
+from .runs import load_settings, train_run
+from .settings import RunSettings
 
 __all__ = [
+    "AutoencoderSettings",
+    "CodebookEvaluation",
     "Evaluation",
     "FitResult",
+    "LikelihoodEvaluation",
     "Report",
+    "RunSettings",
     "TrainingDiverged",
+    "VAEEvaluation",
+    "VAESettings",
     "VQVAESettings",
     "evaluate",
     "fit",
-    "train_vqvae",
+    "load_settings",
+    "train_run",
 ]

@@ -25,6 +25,9 @@ class TrainingDiverged(ArithmeticError):
 class History(Callback):
     """Remembers the values of training and of held-out images, and the time spent; survives a resume.
 
+    `train` and `evaluated` are columns of numbers, `step` among them: what the model's output logs, and what `evaluate`
+    measures.
+
     Args:
         held_out: images to measure on.
         every: steps between two measurements on them; the last step always has one.
@@ -37,8 +40,8 @@ class History(Callback):
 
     def __init__(self, held_out: ImageDataset, every: int) -> None:
         self.held_out, self.every = held_out, every
-        self.train: dict[str, list[float]] = {"step": [], "loss": [], "reconstruction_loss": [], "perplexity": []}
-        self.evaluated: dict[str, list[float]] = {"step": [], "mse": [], "nmse": [], "perplexity": [], "usage": []}
+        self.train: dict[str, list[float]] = {"step": []}
+        self.evaluated: dict[str, list[float]] = {"step": []}
         self.seconds = 0.0
         self._started = 0.0
 
@@ -64,9 +67,8 @@ class History(Callback):
             raise TrainingDiverged(f"the loss became {loss} at step {step}; a smaller learning rate often helps")
 
     def _remember_training(self, trainer: Trainer, step: int) -> None:
-        values = {name: float(trainer.callback_metrics[f"train/{name}"]) for name in self.train if name != "step"}
-        for name, value in (values | {"step": float(step)}).items():
-            self.train[name].append(value)
+        found = {name.partition("/"): float(value) for name, value in trainer.callback_metrics.items()}
+        _append(self.train, {name: value for (part, _, name), value in found.items() if part == "train"}, step)
 
     def _measure_held_out(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         assert isinstance(pl_module, TrainingModule)
@@ -74,11 +76,10 @@ class History(Callback):
             measured = evaluate(pl_module.model, self.held_out).as_dict()
         except ArithmeticError as error:  # the step after a finite loss may ruin the weights
             raise TrainingDiverged(f"{error} after step {step}; a smaller learning rate often helps") from error
-        values = {name: float(measured[name]) for name in self.evaluated if name != "step"}
+        values = {name: float(value) for name, value in measured.items() if name != "images"}
         if trainer.logger:
             trainer.logger.log_metrics({f"held_out/{name}": value for name, value in values.items()}, step)
-        for name, value in (values | {"step": float(step)}).items():
-            self.evaluated[name].append(value)
+        _append(self.evaluated, values, step)
 
     def state_dict(self) -> dict[str, Any]:
         return {"train": self.train, "evaluated": self.evaluated, "seconds": self.seconds}
@@ -86,6 +87,11 @@ class History(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.train, self.evaluated = state_dict["train"], state_dict["evaluated"]
         self.seconds = state_dict["seconds"]
+
+
+def _append(history: dict[str, list[float]], values: dict[str, float], step: int) -> None:
+    for name, value in (values | {"step": float(step)}).items():
+        history.setdefault(name, []).append(value)
 
 
 class StopOnSignal(Callback):

@@ -16,7 +16,8 @@ class TrainingModule(LightningModule):
 
     Args:
         model: `model(images)` returns a named tuple with a scalar `loss`; every scalar field is logged, and the batch's
-            perplexity where there is a field `indices` (then `model.codebook_size` is K).
+            perplexity where there is a field `indices` (then `model.codebook_size` is K). Where the model has
+            `set_step`, it is told the number of steps made before each one.
         learning_rate: Adam's learning rate.
     """
 
@@ -26,6 +27,8 @@ class TrainingModule(LightningModule):
         self.learning_rate = learning_rate
 
     def training_step(self, images: Tensor, batch_index: int) -> Tensor:
+        if hasattr(self.model, "set_step"):
+            self.model.set_step(self.global_step)  # type: ignore[operator]
         output = self.model(images)
         if (self.global_step + 1) % LOG_EVERY == 0:
             self._log_fields(output)
@@ -37,7 +40,7 @@ class TrainingModule(LightningModule):
     def _log_fields(self, output: Any) -> None:
         for name, value in output._asdict().items():
             if value.ndim == 0:
-                self.log(f"train/{name}", value.detach(), prog_bar=name == "loss", logger=True)
+                self.log(f"train/{name}", value.detach(), prog_bar=name in ("loss", "kl"), logger=True)
         if "indices" in output._fields:
             size = int(self.model.codebook_size)  # type: ignore[arg-type]
             self.log("train/perplexity", perplexity(code_counts(output.indices, size)), prog_bar=True, logger=True)

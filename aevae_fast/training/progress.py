@@ -45,8 +45,8 @@ class StepLines(Callback):
     ) -> None:
         step, total = trainer.global_step, trainer.max_steps
         if step % max(1, total // 10) == 0 or step == total:
-            metrics = {name.removeprefix("train/"): float(value) for name, value in trainer.callback_metrics.items()}
-            shown = "".join(f"  {name} {metrics[name]:.4g}" for name in ("loss", "perplexity") if name in metrics)
+            metrics = trainer.progress_bar_metrics.items()
+            shown = "".join(f"  {name.removeprefix('train/')} {float(value):.4g}" for name, value in metrics)
             self.console.print(f"step {step} of {total}{shown}", highlight=False)
 
 

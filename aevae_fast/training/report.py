@@ -1,5 +1,6 @@
 """What a finished run leaves behind: metrics, pictures, the exported model."""
 
+import dataclasses
 import json
 import platform
 from dataclasses import dataclass
@@ -8,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from aevae_fast.data import ImageDataset, ImageSplits, evaluation_batches, spread
-from aevae_fast.models import VQVAE, save_model
+from aevae_fast.data import ImageSplits
+from aevae_fast.models import save_model
 
-from .evaluation import Evaluation, evaluate
+from .evaluation import evaluate
+from .families import Evaluation, Family
 from .fit import FitResult
-from .pictures import draw_code_maps, draw_curves, draw_reconstructions, draw_usage, save_figure
+from .pictures import save_figure
+from .settings import RunSettings
 
 METRICS_FILE = "metrics.json"
 MODEL_FOLDER = "model"
 PICTURES_FOLDER = "pictures"
-_SHOWN, _MAPS = 20, 7  # images in the picture of reconstructions, in that of code maps
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class Report:
     metrics: dict[str, Any]
 
 
-def write_report(model: VQVAE, images: ImageSplits, out: Path, result: FitResult, settings: dict[str, Any]) -> Report:
+def write_report(
+    family: Family, model: Any, images: ImageSplits, out: Path, result: FitResult, settings: RunSettings
+) -> Report:
     """Measure `model`, write `metrics.json`, `pictures/` and `model/` to `out`."""
     model = model.to(result.device)
     train, held_out = evaluate(model, images.train), evaluate(model, images.held_out)
@@ -52,37 +55,17 @@ def write_report(model: VQVAE, images: ImageSplits, out: Path, result: FitResult
         "device": device_name(result.device),
         "held_out": held_out.as_dict(),
         "train": train.as_dict(),
-        "bits_per_image": model.bits_per_image,
-        "bits_per_image_at_8_bit": 8 * model.in_channels * model.image_size[0] * model.image_size[1],
-        "settings": settings,
+        **family.facts(model),
+        "settings": dataclasses.asdict(settings),
         "versions": versions(),
     }
     save_model(model, out / MODEL_FOLDER)
-    draw_pictures(model, images, out / PICTURES_FOLDER, train)
-    history = result.history
-    save_figure(draw_curves(history.train, history.evaluated), out / PICTURES_FOLDER / "curves.png")
+    for name, figure in family.pictures(model, images, train):
+        save_figure(figure, out / PICTURES_FOLDER / f"{name}.png")
+    curves = family.curves(result.history.train, result.history.evaluated)
+    save_figure(curves, out / PICTURES_FOLDER / "curves.png")
     (out / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")
     return Report(out, train, held_out, metrics)
-
-
-def draw_pictures(model: VQVAE, images: ImageSplits, folder: Path, train: Evaluation) -> None:
-    """Reconstructions and code maps of held-out images, and the usage over the training images, as PNG files."""
-    originals = some_images(images.held_out, _SHOWN).to(next(model.parameters()).device)
-    indices = model.encode(originals)
-    decoded = model.decode(indices)
-    save_figure(
-        draw_reconstructions(originals, decoded, "Held-out images, and what their codes decode to"),
-        folder / "reconstructions.png",
-    )
-    few = slice(0, None, max(1, -(-len(originals) // _MAPS)))
-    maps = draw_code_maps(originals[few], indices[few], decoded[few], model.codebook)
-    save_figure(maps, folder / "code_maps.png")
-    save_figure(draw_usage(train.usage, "Codebook over the training images"), folder / "codebook_usage.png")
-
-
-def some_images(dataset: ImageDataset, count: int) -> Tensor:
-    """Up to `count` images `[N, C, H, W]`, spread evenly over `dataset`."""
-    return next(iter(evaluation_batches(spread(dataset, count), count)))
 
 
 def device_name(device: torch.device) -> str:

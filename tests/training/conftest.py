@@ -4,7 +4,7 @@ import pytest
 
 from aevae_fast.data import digits
 from aevae_fast.training import VQVAESettings
-from aevae_fast.training.runs import build_vqvae
+from aevae_fast.training.runs import build_model
 
 SMALL = VQVAESettings(
     data="digits", steps=24, batch_size=32, codebook_size=16, codebook_dim=4, channels=8, device="cpu"
@@ -23,4 +23,4 @@ def settings():
 
 @pytest.fixture
 def new_model(images):
-    return lambda: build_vqvae(SMALL, images)
+    return lambda: build_model(SMALL, images)

@@ -9,7 +9,8 @@ from rich.console import Console
 from aevae_fast.data import ImageSplits, ImageTensor
 from aevae_fast.training import TrainingDiverged, evaluate, fit
 from aevae_fast.training.checkpoint import checkpoint_file
-from aevae_fast.training.runs import build_vqvae, data_variance
+from aevae_fast.training.families.vqvae import data_variance
+from aevae_fast.training.runs import build_model
 
 
 def test_training_lowers_the_error(new_model, images, tmp_path):
@@ -105,8 +106,8 @@ def test_data_variance(images):
 
 
 def test_the_seed_decides_the_weights(images, settings):
-    a, b = build_vqvae(settings, images), build_vqvae(settings, images)
-    c = build_vqvae(dataclasses.replace(settings, seed=1), images)
+    a, b = build_model(settings, images), build_model(settings, images)
+    c = build_model(dataclasses.replace(settings, seed=1), images)
     assert torch.equal(a.encoder[0].weight, b.encoder[0].weight)
     assert not torch.equal(a.encoder[0].weight, c.encoder[0].weight)
 

@@ -7,7 +7,7 @@ from aevae_fast.metrics import CodebookUsage
 from aevae_fast.training.pictures import (
     code_colours,
     draw_code_maps,
-    draw_curves,
+    draw_codebook_curves,
     draw_reconstructions,
     draw_usage,
     save_figure,
@@ -36,7 +36,7 @@ def test_usage_says_how_many_codes_live():
 def test_curves_of_a_run_too_short_for_any(tmp_path):
     train = {"step": [], "loss": [], "perplexity": []}
     held_out = {"step": [1.0], "nmse": [0.5], "perplexity": [3.0]}
-    save_figure(draw_curves(train, held_out), tmp_path / "curves.png")
+    save_figure(draw_codebook_curves(train, held_out), tmp_path / "curves.png")
 
 
 @pytest.mark.parametrize("shape", [(512, 64), (1, 4), (5, 1), (3, 2)])

@@ -8,10 +8,10 @@ import torch
 from lightning.pytorch import Callback
 
 from aevae_fast.data import ImageSplits, ImageTensor
-from aevae_fast.training import TrainingDiverged, fit, train_vqvae
+from aevae_fast.training import TrainingDiverged, fit, train_run
 from aevae_fast.training.checkpoint import checkpoint_file
 from aevae_fast.training.module import TrainingModule
-from aevae_fast.training.runs import build_vqvae
+from aevae_fast.training.runs import build_model
 
 from .conftest import SMALL
 
@@ -168,12 +168,12 @@ def flipped(content):
 )
 def test_a_broken_state_is_named_and_nothing_changes(new_model, images, tmp_path, broken, message):
     settings = dataclasses.replace(SMALL, steps=2)
-    train_vqvae(settings, images, tmp_path)
+    train_run(settings, images, tmp_path)
     file = checkpoint_file(tmp_path)
     file.write_bytes(broken(file.read_bytes()))
     before = contents(tmp_path)
     with pytest.raises(ValueError, match=f"resume: expected the state of a run in .*last.ckpt, {message}"):
-        train_vqvae(dataclasses.replace(settings, steps=4), images, tmp_path, resume=True)
+        train_run(dataclasses.replace(settings, steps=4), images, tmp_path, resume=True)
     assert contents(tmp_path) == before
 
 
@@ -183,7 +183,7 @@ def contents(folder):
 
 def test_the_state_of_another_model_is_named_and_nothing_changes(new_model, images, tmp_path):
     fit(new_model(), images, tmp_path, steps=2, **OPTIONS)
-    other = build_vqvae(dataclasses.replace(SMALL, codebook_size=17), images)
+    other = build_model(dataclasses.replace(SMALL, codebook_size=17), images)
     before, weights = contents(tmp_path), {name: value.clone() for name, value in other.state_dict().items()}
     message = r"expected the state of this model in .*last.ckpt, but .*_codebook.\w+ has shape \[1, 17.*\[1, 16"
     with pytest.raises(ValueError, match=message):

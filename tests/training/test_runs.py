@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from aevae_fast.models import load_model
-from aevae_fast.training import VQVAESettings, evaluate, train_vqvae
+from aevae_fast.training import evaluate, load_settings, train_run
 from aevae_fast.training.runs import prepare_out
 
 PICTURES = ("code_maps.png", "codebook_usage.png", "curves.png", "reconstructions.png")
@@ -19,7 +19,7 @@ def run(tmp_path_factory, images):
     from .conftest import SMALL
 
     out = tmp_path_factory.mktemp("runs") / "run"
-    return out, *train_vqvae(SMALL, images, out)
+    return out, *train_run(SMALL, images, out)
 
 
 def test_pictures_are_there(run):
@@ -51,15 +51,27 @@ def test_the_exported_model_is_the_trained_one(run, images):
 
 
 def test_settings_come_back(run, settings, tmp_path):
-    assert VQVAESettings.load(run[0]) == settings
+    assert load_settings(run[0]) == settings
     with pytest.raises(FileNotFoundError, match=r"settings.json is not there"):
-        VQVAESettings.load(tmp_path)
-    (tmp_path / "settings.json").write_text('{"colour": 1}')
-    with pytest.raises(ValueError, match=r"expected the settings.*colour"):
-        VQVAESettings.load(tmp_path)
-    (tmp_path / "settings.json").write_bytes(b"\xff\xfe\x80")
-    with pytest.raises(ValueError, match=r"settings.json: expected the settings"):
-        VQVAESettings.load(tmp_path)
+        load_settings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(
+            b'{"family": "vqvae", "colour": 1}', "expected the settings of a run of vqvae.*colour", id="other"
+        ),
+        pytest.param(b'{"family": "gan"}', r"expected a run of vqvae, vae, ae, got 'gan'", id="unknown-family"),
+        pytest.param(b'{"colour": 1}', r"expected a run of vqvae, vae, ae, got None", id="no-family"),
+        pytest.param(b"[1]", r"expected the settings of a run, got \[1\]", id="a-list"),
+        pytest.param(b"\xff\xfe\x80", "expected the settings of a run", id="no-text"),
+    ],
+)
+def test_settings_that_are_none_are_named(tmp_path, content, message):
+    (tmp_path / "settings.json").write_bytes(content)
+    with pytest.raises(ValueError, match=f"settings.json: {message}"):
+        load_settings(tmp_path)
 
 
 def test_a_new_run_does_not_replace_an_old_one_unasked(run, tmp_path):
@@ -97,5 +109,5 @@ def test_settings_that_do_not_fit_leave_the_old_run_alone(run, images, settings,
     out, _, _ = run
     before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
     with pytest.raises(ValueError, match=message):
-        train_vqvae(dataclasses.replace(settings, **change), images, out, **{how: True})
+        train_run(dataclasses.replace(settings, **change), images, out, **{how: True})
     assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before

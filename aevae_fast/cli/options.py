@@ -1,0 +1,86 @@
+"""Options that several commands share, defined once."""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_DATA, _RUN = "Data", "Run"
+
+Data = Annotated[str, typer.Option(help="mnist, digits, photos, or a folder of images.", rich_help_panel=_DATA)]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Side of the images in pixels, for photos (default 32) and folders (default 64).", rich_help_panel=_DATA
+    ),
+]
+LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate (Adam).", rich_help_panel=_RUN)]
+BatchSize = Annotated[int, typer.Option(help="Images a step.", min=1, rich_help_panel=_RUN)]
+Seed = Annotated[int, typer.Option(help="Decides weights, order of images, random numbers.", rich_help_panel=_RUN)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_RUN)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that is in the way.", rich_help_panel=_RUN)]
+
+Trained = Annotated[Path, typer.Argument(help="Folder of a run, or of an exported model.")]
+TrainedOn = Annotated[
+    str | None, typer.Option(help="mnist, digits, photos, or a folder of images; default: what the run was trained on.")
+]
+
+
+_OUTPUT = """
+
+Everything lands in the output folder: metrics.json, pictures/, model/ (safetensors), logs/ (TensorBoard) and
+checkpoints/. Stop with Ctrl-C at any time and go on with --resume.
+"""
+
+
+def _training(
+    data: Data = "mnist",
+    image_size: ImageSize = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for everything that comes of it; default: runs/MODEL-DATA.", rich_help_panel=_RUN),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps; default: 2000.", rich_help_panel=_RUN)] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="Passes over the data, instead of --steps.", rich_help_panel=_RUN)
+    ] = None,
+    batch_size: BatchSize = 64,
+    learning_rate: LearningRate = 1e-3,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.", rich_help_panel=_RUN)] = "32-true",
+    workers: Annotated[
+        int, typer.Option(help="Processes that load images; for large folders.", rich_help_panel=_RUN)
+    ] = 0,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on with the run in this folder; only --steps/--epochs, --device may differ.", rich_help_panel=_RUN
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """The options of every training command; only the signature counts."""
+
+
+def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`command`, which takes a context first and then options of its own, with those of every training command behind.
+
+    The values are in `context.params`, and are not passed on.
+    """
+    own, shared = (inspect.signature(function, eval_str=True) for function in (command, _training))
+
+    @wraps(command)
+    def with_all(context: typer.Context, **values: Any) -> None:
+        command(context)
+
+    parameters = [*own.parameters.values(), *shared.parameters.values()]
+    with_all.__signature__ = own.replace(  # type: ignore[attr-defined]
+        parameters=[parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
+    with_all.__doc__ = inspect.cleandoc(command.__doc__ or "") + _OUTPUT
+    with_all.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_all

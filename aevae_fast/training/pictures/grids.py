@@ -1,0 +1,84 @@
+"""Pictures made of images: pairs, a plain grid, labelled rows."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .canvas import FONT, INK, blank, show
+
+
+def draw_reconstructions(originals: Tensor, reconstructions: Tensor, title: str) -> Figure:
+    """Originals in one row, reconstructions below, in as many pairs of rows as needed.
+
+    Args:
+        originals: `[N, C, H, W]`, values in [0, 1].
+        reconstructions: same shape.
+        title: headline.
+    """
+    columns = min(10, len(originals))
+    pairs = -(-len(originals) // columns)
+    figure = Figure(figsize=(0.9 * columns + 0.6, 2.05 * pairs + 0.6), layout="constrained")
+    figure.suptitle(title, fontsize=FONT + 2, color=INK)
+    for pair, part in enumerate(figure.subfigures(pairs, 1, squeeze=False, hspace=0.03)[:, 0]):
+        axes = part.subplots(2, columns, squeeze=False)
+        for row, (label, images) in enumerate((("original", originals), ("decoded", reconstructions))):
+            for column in range(columns):
+                number = pair * columns + column
+                blank(axes[row, column])
+                if number < len(images):
+                    show(axes[row, column], images[number])
+            axes[row, 0].set_ylabel(label, fontsize=FONT - 2, color=INK)
+    return figure
+
+
+def tile(images: Tensor, columns: int, gap: int = 1) -> Tensor:
+    """One image `[C, H', W']` of images `[N, C, H, W]` row by row, white `gap` pixels wide between them and where the
+    last row ends early."""
+    count, channels, height, width = images.shape
+    rows = -(-count // columns)
+    padded = F.pad(images.detach().cpu().float(), (0, gap, 0, gap), value=1.0)
+    missing = torch.ones(rows * columns - count, *padded.shape[1:])
+    cells = torch.cat([padded, missing]).view(rows, columns, channels, height + gap, width + gap)
+    joined = cells.permute(2, 0, 3, 1, 4).reshape(channels, rows * (height + gap), columns * (width + gap))
+    return joined[:, : joined.shape[1] - gap, : joined.shape[2] - gap]
+
+
+def draw_grid(images: Tensor, title: str) -> Figure:
+    """Images `[N, C, H, W]` in rows, about as many as columns (10 at most in small grids)."""
+    columns = max(1, round(len(images) ** 0.5)) if len(images) > 100 else min(10, len(images))
+    if len(images) in (16, 25, 36, 49, 64, 81):
+        columns = round(len(images) ** 0.5)
+    whole = tile(images, columns)
+    width = max(3.6, 0.72 * columns)
+    figure = Figure(figsize=(width, width * whole.shape[1] / whole.shape[2] + 0.45), layout="constrained")
+    figure.suptitle(title, fontsize=FONT + 1, color=INK)
+    axes = figure.add_subplot()
+    blank(axes)
+    show(axes, whole)
+    return figure
+
+
+def draw_rows(rows: Sequence[Tensor], labels: Sequence[str], title: str, ends: tuple[str, str] | None = None) -> Figure:
+    """A row of images each, with its label on the left.
+
+    Args:
+        rows: each `[N, C, H, W]`, of one length.
+        labels: one a row; may be empty words.
+        title: headline.
+        ends: words above the first and the last column.
+    """
+    columns = len(rows[0])
+    figure = Figure(figsize=(0.8 * columns + 1.2, 0.82 * len(rows) + 0.6), layout="constrained")
+    figure.suptitle(title, fontsize=FONT + 2, color=INK)
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for row, (images, label) in enumerate(zip(rows, labels, strict=True)):
+        for column in range(columns):
+            blank(axes[row, column])
+            show(axes[row, column], images[column])
+        axes[row, 0].set_ylabel(label, fontsize=FONT - 1, color=INK, rotation=0, ha="right", va="center")
+    for column, word in ((0, ends[0]), (columns - 1, ends[1])) if ends else ():
+        axes[0, column].set_title(word, fontsize=FONT - 1, color=INK)
+    return figure
