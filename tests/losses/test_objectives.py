@@ -103,5 +103,6 @@ def test_bad_input_is_named(message: str, call: Any) -> None:
         call()
 
 
-def test_an_empty_latent_costs_nothing() -> None:
+def test_an_empty_batch_or_latent_costs_nothing() -> None:
+    assert beta_vae_loss(LL[:0], KL[:0]) == 0
     assert balanced_kl(P[:, :0], P[:, :0], P[:, :0], P[:, :0]) == 0
