@@ -323,7 +323,10 @@ def test_wrong_images_are_named(kind, x, error, message):
         pytest.param(lambda m: m.sample(-1), ValueError, "n: .*got -1", id="negative-count"),
         pytest.param(lambda m: m.sample(1.5), TypeError, "n: .*got 1.5", id="count-not-whole"),
         pytest.param(
-            lambda m: m.interpolate(images(), images(), mode="cubic"), ValueError, "linear, slerp, got 'cubic'", id="mode"
+            lambda m: m.interpolate(images(), images(), mode="cubic"),
+            ValueError,
+            "linear, slerp, got 'cubic'",
+            id="mode",
         ),
         pytest.param(lambda m: m.interpolate(images(), images(), 1), ValueError, "steps: .*got 1", id="steps"),
         pytest.param(
