@@ -172,7 +172,7 @@ def test_another_image_size_cannot_train_what_is_remembered():
     [(-0.1, ValueError), (float("nan"), ValueError), (float("inf"), ValueError), ("0.1", TypeError)],
 )
 def test_a_wrong_noise_is_named(noise, error):
-    with pytest.raises(error, match="noise: .*got"):
+    with pytest.raises(error, match=r"noise: .*got"):
         small(Autoencoder, noise=noise)
 
 
