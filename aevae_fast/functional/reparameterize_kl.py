@@ -31,7 +31,8 @@ def reparameterize_kl(
 
     One pass forward and one backward. A seed of 64 bits is drawn from torch's generator, on the device. The noise
     follows from it and from an element's place in mean's memory, and is drawn again for the gradient, so that only the
-    inputs and the seed are kept. The same generator state gives the same z for the same layout on the same device.
+    inputs and the seed are kept. The same generator state gives the same z for the same layout on the same device; on a
+    CPU a prior that broadcasts along some axes only belongs to the layout.
 
     Args:
         mean, logvar: `[B, ...]`, any strides: chunks of one encoder output and channel-first maps are read in place.
