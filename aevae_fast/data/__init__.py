@@ -3,7 +3,7 @@
 from .batches import TrainingBatches, collate_images, evaluation_batches
 from .bundled import digits, mnist
 from .image_folder import ImageFiles, folder
-from .images import Chosen, ImageDataset, ImageSplits, ImageTensor, image_of, spread
+from .images import Chosen, ImageDataset, ImageSplits, ImageTensor, image_of, labels_of, spread
 from .photo_patches import PhotoPatches, photos
 from .sources import SOURCES, load_images
 from .splits import random_split, stratified_split
@@ -22,6 +22,7 @@ __all__ = [
     "evaluation_batches",
     "folder",
     "image_of",
+    "labels_of",
     "load_images",
     "mnist",
     "photos",

