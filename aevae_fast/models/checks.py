@@ -6,7 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def check_whole(**values: Any) -> None:
@@ -70,6 +70,13 @@ def check_image_batch(x: Tensor, in_channels: int) -> None:
         )
     if not x.is_floating_point():
         raise TypeError(f"x: expected a floating point tensor with values in [0, 1], got {x.dtype}")
+
+
+def check_modules(**values: Any) -> None:
+    """Raise TypeError naming the first argument that is neither None nor a module."""
+    for name, value in values.items():
+        if value is not None and not isinstance(value, nn.Module):
+            raise TypeError(f"{name}: expected None or a module, got {value!r}")
 
 
 def check_widths(**values: Any) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from aevae_fast.losses import LIKELIHOODS, Likelihood, make_likelihood
 from aevae_fast.quantizers.loading import LoadsWhole
 
-from .checks import check_image_batch, check_image_size, check_positive, check_whole, check_widths
+from .checks import check_image_batch, check_image_size, check_modules, check_positive, check_whole, check_widths
 from .interpolation import interpolate_latents, traverse_latents
 from .modes import evaluation_mode
 from .networks import build_network
@@ -86,6 +86,7 @@ class ImageAutoencoder(LoadsWhole):
         self.likelihood = make_likelihood(likelihood, **(likelihood_options or {}))
         name = getattr(self.likelihood, "name", type(self.likelihood).__name__)
         own_likelihood = None if LIKELIHOODS.get(name) is type(self.likelihood) else self.likelihood
+        check_modules(encoder=encoder, decoder=decoder)
         own = {"encoder": encoder, "decoder": decoder, "likelihood": own_likelihood}
         self.own_parts = [part for part, module in own.items() if module is not None]
         body_options: dict[str, Any] = {

@@ -78,6 +78,7 @@ class VAE(ImageAutoencoder):
         super().__init__(in_channels, image_size, moments=2, **network)
         self.beta = make_weight("beta", beta)
         self.capacity = None if capacity is None else make_weight("capacity", capacity)
+        clamp = tuple(clamp) if isinstance(clamp, list) else clamp  # a list, as JSON has it
         self.latent = GaussianLatent(1, clamp=clamp, reduction="latent", free_bits=free_bits)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.config |= {

@@ -281,6 +281,7 @@ def test_something_not_finite_is_not_hidden(kind):
         ({"channels": 0}, ValueError, "channels: .*got 0"),
         ({"residual_blocks": -1}, ValueError, "residual_blocks: .*got -1"),
         ({"downsampling_factor": 3}, ValueError, "downsampling_factor: .*power of two.*got 3"),
+        ({"encoder": "mine"}, TypeError, "encoder: expected None or a module, got 'mine'"),
         ({"latent_shape": (4,)}, ValueError, "latent_shape: .*without an own encoder"),
         ({"encoder": nn.Conv2d(1, 3, 4), "latent_shape": 4}, TypeError, "latent_shape: .*got 4"),
         ({"encoder": nn.Flatten(0)}, ValueError, r"encoder: expected \[1, .*D, ...\] .*got \[64\]"),

@@ -95,8 +95,8 @@ def test_evidence_minus_the_gap_is_the_elbo():
 
 
 def test_the_models_own_elbo_is_that_bound():
-    """A narrow posterior, so that 20,000 samples tell the expectation to 1e-4 nats; and a wide one, as well as they can,
-    log p(x | z) being quadratic in z and its variance known."""
+    """A narrow posterior, so that 20,000 samples tell the expectation to 1e-4 nats; and a wide one, as well as they
+    can, log p(x | z) being quadratic in z and its variance known."""
     model, x = random_vae(), pictures()
     with torch.no_grad():
         model.encoder[1].weight[WIDTH:] = 0

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from aevae_fast.models import VQVAE, ConvolutionalEncoder, load_model, save_model
+from aevae_fast.losses import BernoulliLikelihood, SigmoidSchedule
+from aevae_fast.models import VAE, VQVAE, Autoencoder, ConvolutionalEncoder, load_model, save_model
+
+from .image_models import images, small, trained
 
 
 @pytest.fixture
@@ -34,10 +37,84 @@ def test_the_files_hold_no_pickle(model, tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["config"]["image_size"] == [16, 8]
 
 
-def test_own_parts_cannot_be_described(tmp_path):
-    model = VQVAE(encoder=ConvolutionalEncoder(1, 8, 64, 2, 1))
-    with pytest.raises(ValueError, match="own encoder"):
-        save_model(model, tmp_path)
+SAVED = {
+    "autoencoder": lambda: trained(Autoencoder),
+    "noisy-autoencoder": lambda: trained(Autoencoder, noise=0.05, in_channels=3, image_size=(8, 12)),
+    "mlp-autoencoder": lambda: trained(Autoencoder, body="mlp", hidden=(5, 4), likelihood="categorical"),
+    "vae": lambda: trained(VAE, free_bits=0.1, clamp=None),
+    "beta-vae": lambda: trained(VAE, beta=4, capacity={"name": "linear", "start": 0, "end": 5, "steps": 10}),
+    "schedule": lambda: trained(VAE, beta=SigmoidSchedule(0.0, 1.0, 9, steepness=5.0), body="mlp"),
+    "learned-sigma": lambda: trained(VAE, likelihood="gaussian", likelihood_options={"learned": True}),
+    "likelihood-module": lambda: trained(VAE, likelihood=BernoulliLikelihood(subtract_true_entropy=True)),
+}
+
+
+@pytest.mark.parametrize("build", SAVED.values(), ids=SAVED)
+def test_continuous_models_come_back_as_they_were(build, tmp_path):
+    model = build()
+    torch.optim.Adam(model.parameters(), 0.1).step()
+    if isinstance(model, VAE):
+        model.set_step(3)
+    save_model(model, tmp_path)
+    loaded = load_model(tmp_path)
+    assert type(loaded) is type(model)
+    assert repr(loaded) == repr(model.eval())
+    assert loaded.config == json.loads(json.dumps(model.config)) == model.config
+    before, after = model.state_dict(), loaded.state_dict()
+    assert all(torch.equal(before[name], value) for name, value in after.items())
+    x = images(2, model.in_channels, *model.image_size)
+    assert torch.equal(loaded(x).loss, model(x).loss)
+    draws = [one.sample(2, generator=torch.Generator().manual_seed(1)) for one in (loaded, model)]
+    assert torch.equal(*draws)
+
+
+class _Mine(BernoulliLikelihood):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("build", "part"),
+    [
+        pytest.param(lambda: VQVAE(encoder=ConvolutionalEncoder(1, 8, 64, 2, 1)), "encoder", id="vqvae"),
+        pytest.param(lambda: small(VAE, encoder=ConvolutionalEncoder(1, 8, 6, 2, 1)), "encoder", id="vae"),
+        pytest.param(
+            lambda: small(Autoencoder, decoder=torch.nn.Unflatten(1, (1, 8, 8)), latent_dim=64), "decoder", id="decoder"
+        ),
+        pytest.param(lambda: small(VAE, likelihood=_Mine()), "likelihood", id="likelihood"),
+    ],
+)
+def test_own_parts_cannot_be_described(build, part, tmp_path):
+    with pytest.raises(ValueError, match=f"own {part}"):
+        save_model(build(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"beta": -1}, "beta: .*got -1", id="beta"),
+        pytest.param({"beta": {"name": "cosine"}}, "beta: .*got 'cosine'", id="schedule"),
+        pytest.param({"capacity": "much"}, "capacity: .*str", id="capacity"),
+        pytest.param({"likelihood": "poisson"}, "likelihood must be one of", id="likelihood"),
+        pytest.param({"likelihood_options": {"colour": 1}}, "expected arguments of VAE.*'colour'", id="option"),
+        pytest.param({"likelihood_options": [1]}, "expected arguments of VAE", id="options-a-list"),
+        pytest.param({"body": ["mlp"]}, "expected arguments of VAE", id="body"),
+        pytest.param({"hidden": [0], "body": "mlp"}, "hidden: .*got 0", id="hidden"),
+        pytest.param({"latent_dim": 10**15}, "expected arguments of VAE", id="too-large-for-memory"),
+        pytest.param({"encoder": "mine"}, "encoder: expected None or a module, got 'mine'", id="own-part"),
+        pytest.param({"latent_dim": 4}, "do not fit the config beside them", id="other-weights"),
+        pytest.param({"noise": 0.1}, "expected arguments of VAE.*'noise'", id="an-autoencoders"),
+    ],
+)
+def test_a_wrong_config_of_a_continuous_model_is_one_clear_error(change, message, tmp_path):
+    save_model(small(VAE), tmp_path)
+    file = tmp_path / "config.json"
+    saved = json.loads(file.read_text())
+    file.write_text(json.dumps(saved | {"config": saved["config"] | change}))
+    with pytest.raises(ValueError, match=message) as caught:
+        load_model(tmp_path)
+    assert type(caught.value) is ValueError
+    assert str(tmp_path) in str(caught.value)
 
 
 @pytest.mark.parametrize(
