@@ -8,11 +8,12 @@ import typer
 
 from . import INSTALL
 from .evaluate import evaluate, reconstruct
+from .generate import generate, interpolate
 from .train import train_app
 
 app = typer.Typer(
     name="aevae-fast",
-    help="Fast vector quantization for PyTorch: train, measure and try.",
+    help="Fast VQ and VAE layers for PyTorch: train, measure and try.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -20,8 +21,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(train_app, name="train")
-app.command()(evaluate)
-app.command()(reconstruct)
+for _command in (evaluate, reconstruct, generate, interpolate):
+    app.command()(_command)
 for _name in ("check", "info"):
     if find_spec(f"aevae_fast.cli.{_name}"):
         app.command(_name)(getattr(import_module(f"aevae_fast.cli.{_name}"), _name))

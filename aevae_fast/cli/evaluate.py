@@ -1,5 +1,6 @@
-"""`aevae-fast evaluate` and `aevae-fast reconstruct`: use a trained model."""
+"""`aevae-fast evaluate` and `aevae-fast reconstruct`: what a trained model makes of images."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -8,11 +9,24 @@ import typer
 from .options import Trained, TrainedOn
 
 
-def evaluate(model: Trained, data: TrainedOn = None) -> None:
-    """Measure a trained model on images: reconstruction error and codebook usage."""
+def evaluate(
+    model: Trained,
+    data: TrainedOn = None,
+    samples: Annotated[
+        int, typer.Option(help="Of a VAE: latents an image to estimate log p(x) with; 0 leaves it out.", min=0)
+    ] = 100,
+) -> None:
+    """Measure a trained model on images.
+
+    All: reconstruction error. VQ-VAE: codebook usage. Autoencoder: -log p(x | z). VAE: the ELBO with its parts,
+    reconstruction and KL, and log p(x) of the held-out images by importance sampling.
+    """
+    import torch
     from rich.console import Console
 
     from aevae_fast import training
+    from aevae_fast.losses import bits_per_dim
+    from aevae_fast.training.families import log_likelihood
 
     from .running import result_table
     from .trained import images_for, load_trained
@@ -21,7 +35,13 @@ def evaluate(model: Trained, data: TrainedOn = None) -> None:
     images = images_for(trained, model, data)
     columns = {"training": images.train, "held out": images.held_out}
     measured = {name: training.evaluate(trained, part) for name, part in columns.items()}
-    Console().print(result_table(f"{model} on {images.name}", measured))
+    table = result_table(f"{model} on {images.name}", measured)
+    if samples and hasattr(trained, "log_likelihood"):
+        estimate = log_likelihood(trained, images.held_out, samples)
+        bits = bits_per_dim(torch.tensor(-estimate), math.prod(images.image_shape))
+        table.add_row(f"log p(x), {samples} samples (nats)", "", f"{estimate:.2f}")
+        table.add_row(f"-log p(x), {samples} samples, in bits / dim", "", f"{float(bits):.4f}")
+    Console().print(table)
 
 
 def reconstruct(
@@ -38,6 +58,6 @@ def reconstruct(
 
     trained = load_trained(model)
     originals = some_images(images_for(trained, model, data).held_out, count)
-    title = "Held-out images, and what their codes decode to"
+    title = "Held-out images, and what a model makes of them"
     save_figure(draw_reconstructions(originals, trained.reconstruct(originals), title), out)
     print(f"Look at {out}")

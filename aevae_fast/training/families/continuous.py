@@ -142,10 +142,10 @@ def draw_interpolations(model: Any, dataset: ImageDataset, *, pairs: int, steps:
     originals = some_images(dataset, 2 * pairs, model)
     if len(originals) < 2:
         raise ValueError(f"data: expected at least 2 held-out images to go between, got {len(originals)}")
-    b = originals[1::2]
-    a = originals[: 2 * len(b) : 2]
+    pairs = len(originals) // 2
+    a, b = originals[:pairs], originals[-pairs:]  # far apart in the data set, which may be sorted by class
     between = model.interpolate(a, b, steps=steps, mode=mode)  # [steps, pairs, C, H, W]
-    rows = [torch.cat([a[i : i + 1], between[:, i], b[i : i + 1]]) for i in range(len(b))]
+    rows = [torch.cat([a[i : i + 1], between[:, i], b[i : i + 1]]) for i in range(pairs)]
     title = f"From one held-out image to another, {mode} in the latent"
     return draw_rows(rows, [""] * len(rows), title, ends=("original", "original"))
 

@@ -1,0 +1,69 @@
+"""`aevae-fast generate` and `aevae-fast interpolate`: new images from a trained model."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import Trained, TrainedOn
+
+
+def generate(
+    model: Trained,
+    count: Annotated[int, typer.Option("-n", "--count", help="Number of images.", min=1)] = 64,
+    out: Annotated[Path, typer.Option(help="Picture to write (PNG).")] = Path("samples.png"),
+    seed: Annotated[int, typer.Option(help="Decides which images.")] = 0,
+) -> None:
+    """Draw new images from a trained model.
+
+    A VAE decodes draws from its prior. An autoencoder has none: it decodes latents drawn evenly from the range that the
+    training images take, and what comes out is often no likeness of them. A VQ-VAE cannot generate.
+    """
+    import torch
+
+    from aevae_fast.training.pictures import draw_grid, save_figure
+
+    from .trained import load_trained
+
+    trained = _with_latent(load_trained(model), "generate")
+    try:
+        images = trained.sample(count, generator=torch.Generator().manual_seed(seed))
+    except RuntimeError as error:  # an autoencoder that was saved untrained
+        raise ValueError(f"{model}: expected a trained model, but {error}") from error
+    save_figure(draw_grid(images, f"{len(images)} images from {type(trained).__name__}"), out)
+    print(f"Look at {out}")
+
+
+def interpolate(
+    model: Trained,
+    data: TrainedOn = None,
+    mode: Annotated[str, typer.Option(help="linear: straight; slerp: along the arc around the origin.")] = "linear",
+    pairs: Annotated[int, typer.Option(help="Number of pairs of images.", min=1)] = 8,
+    steps: Annotated[int, typer.Option(help="Images on the way, both ends included.", min=2)] = 9,
+    out: Annotated[Path, typer.Option(help="Picture to write (PNG).")] = Path("interpolations.png"),
+) -> None:
+    """Draw ways through a trained model's latent space, from one held-out image to another."""
+    from aevae_fast.training.families import draw_interpolations
+    from aevae_fast.training.pictures import save_figure
+
+    from .trained import images_for, load_trained
+
+    trained = _with_latent(load_trained(model), "interpolate")
+    held_out = images_for(trained, model, data).held_out
+    save_figure(draw_interpolations(trained, held_out, pairs=pairs, steps=steps, mode=mode), out)
+    print(f"Look at {out}")
+
+
+def _with_latent(model: Any, command: str) -> Any:
+    """The model, if its latents are numbers to draw or to move between.
+
+    Raises:
+        ValueError: they are codes.
+    """
+    if not hasattr(model, "interpolate"):
+        raise ValueError(
+            f"{command}: expected an autoencoder or a VAE, got a {type(model).__name__}: its codes have no prior that "
+            "says which of them go together, and codes put together at random decode to noise; train one with: "
+            "aevae-fast train vae"
+        )
+    return model
