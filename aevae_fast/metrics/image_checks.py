@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+_ROUNDING = 1e-3  # a decoder's arithmetic may end a little past 0 or 1
+
 
 def check_images(name: str, images: Tensor) -> None:
     """Raise unless images are floating point `[N, C, H, W]` with values in [0, 1]; N may be 0."""
@@ -14,7 +16,7 @@ def check_images(name: str, images: Tensor) -> None:
         raise ValueError(f"{name}: expected [N, C, H, W], got {list(images.shape)}")
     if images.numel():
         low, high = (float(end) for end in images.aminmax())
-        if not (low >= 0 and high <= 1):
+        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
             raise ValueError(f"{name}: expected values in [0, 1], got [{low:.4g}, {high:.4g}]")
 
 

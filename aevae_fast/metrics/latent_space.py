@@ -63,7 +63,11 @@ def noise_robustness(
         )
     if not scales or not all(0 <= scale < float("inf") for scale in scales):
         raise ValueError(f"scales: expected finite fractions of R, at least 0, got {tuple(scales)}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
     flat = latents.flatten(1).double()
+    if not flat.isfinite().all():
+        raise ValueError("latents: expected finite values, got NaN or infinity")
     radius = float((flat - flat.mean(0)).square().sum(1).mean().sqrt())
     generator = torch.Generator(latents.device).manual_seed(seed)
     totals = torch.zeros(len(scales), dtype=torch.float64)
@@ -130,6 +134,8 @@ def interpolation_smoothness(
     if points.ndim != 2 or len(points) != len(images):
         raise ValueError(f"features: expected [N, F], one row an image, N = {len(images)}, got {list(points.shape)}")
     points = points.double().unflatten(0, paths.shape[:2])
+    if not points.isfinite().all():
+        raise ValueError("features: expected finite values, got NaN or infinity")
     steps = points.diff(dim=0).norm(dim=2)
     length, distance = steps.sum(0).mean(), (points[-1] - points[0]).norm(dim=1).mean()
     return InterpolationSmoothness(

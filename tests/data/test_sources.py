@@ -4,7 +4,18 @@ import pytest
 import torch
 from PIL import Image
 
-from aevae_fast.data import digits, folder, load_images, mnist, photos, random_split, stratified_split
+from aevae_fast.data import (
+    ImageTensor,
+    digits,
+    folder,
+    labels_of,
+    load_images,
+    mnist,
+    photos,
+    random_split,
+    spread,
+    stratified_split,
+)
 
 
 def everything(dataset):
@@ -38,6 +49,22 @@ def test_mnist_holds_out_the_same_fifty_of_each_class():
     assert torch.cat([train, held_out]).sort().values.tolist() == list(range(5000))
 
 
+@pytest.mark.parametrize(("source", "per_class"), [(mnist, 50), (digits, 18)])
+def test_labels_stay_with_their_images(source, per_class):
+    """Images of one label lie closer to their own label's mean than to the next one's."""
+    images = source()
+    labels = labels_of(images.held_out)
+    assert labels.dtype == torch.int64
+    assert labels.bincount().tolist() == [per_class] * 10
+    assert len(labels_of(images.train)) == len(images.train)
+    centers = torch.stack([images.train.images[labels_of(images.train) == label].mean(0) for label in range(10)])
+    apart = torch.cdist(images.held_out.images.flatten(1), centers.flatten(1))
+    assert (apart.argmin(1) == labels).float().mean() > 0.7  # a shuffle would leave a tenth
+    assert (
+        labels_of(spread(images.held_out, 3)).tolist() == labels[[0, len(labels) // 3, 2 * len(labels) // 3]].tolist()
+    )
+
+
 @pytest.mark.parametrize("size", [8, 32, 130, 256])
 def test_no_held_out_patch_touches_a_training_patch(size):
     images = photos(size)
@@ -63,6 +90,8 @@ def test_folder(pictures):
     both = torch.cat([everything(images.train), everything(images.held_out)])
     reds = sorted(round(float(image[0].mean()) * 255) for image in both)
     assert reds == [20 * number for number in range(12)]
+    assert labels_of(images.train) is None
+    assert labels_of(spread(images.train, 2)) is None
     assert folder(pictures, image_size=16, channels=1).image_shape == (1, 16, 16)
 
 
@@ -103,4 +132,6 @@ def test_splits_need_enough():
         random_split(1)
     with pytest.raises(ValueError, match=r"more than 2 items of class 1, got 2"):
         stratified_split(torch.tensor([0, 0, 0, 1, 1]), 2)
+    with pytest.raises(ValueError, match=r"labels: .*\[2\], got \[3\]"):
+        ImageTensor(torch.rand(2, 1, 4, 4), torch.arange(3))
     assert sorted(index for part in random_split(2) for index in part) == [0, 1]
