@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import typer
 
 from . import INSTALL
+from .compare import compare
 from .evaluate import evaluate, reconstruct
 from .generate import generate, interpolate
 from .train import train_app
@@ -21,7 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(train_app, name="train")
-for _command in (evaluate, reconstruct, generate, interpolate):
+for _command in (evaluate, reconstruct, generate, interpolate, compare):
     app.command()(_command)
 for _name in ("check", "info"):
     if find_spec(f"aevae_fast.cli.{_name}"):

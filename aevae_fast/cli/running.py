@@ -4,6 +4,7 @@ import dataclasses
 import math
 import signal
 from pathlib import Path
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -40,7 +41,7 @@ def run_training(context: typer.Context, family: str) -> None:
         settings, images, out, resume=bool(options["resume"]), overwrite=options["overwrite"], console=console
     )
     if report is None:
-        _interrupted(console, out, result, f"{context.info_name}")
+        say_interrupted(console, result, f"aevae-fast train {context.info_name} --resume {out}")
     else:
         _finished(console, report, FAMILIES[family].remark(report.metrics))
 
@@ -52,11 +53,7 @@ def _new(context: typer.Context, family: str) -> RunSettings:
 
 
 def _resumed(context: typer.Context, family: str) -> RunSettings:
-    changed = [name for name in context.params if name not in _FREE_ON_RESUME and _given(context, name)]
-    if changed:
-        flags = {parameter.name: parameter.opts[0] for parameter in context.command.params}
-        options = ", ".join(flags[name] for name in changed)
-        raise typer.BadParameter(f"a resumed run keeps its settings; leave out {options}", param_hint="--resume")
+    refuse_changes(context, _FREE_ON_RESUME)
     folder = context.params["resume"]
     settings = load_settings(folder)
     if settings.family != family:
@@ -66,6 +63,15 @@ def _resumed(context: typer.Context, family: str) -> RunSettings:
         )
     free = {name: context.params[name] for name in ("device", "workers") if _given(context, name)}
     return dataclasses.replace(settings, **free)
+
+
+def refuse_changes(context: typer.Context, free: set[str]) -> None:
+    """Raise typer.BadParameter if an option was given that is not among those `free` to differ on resume."""
+    changed = [name for name in context.params if name not in free and _given(context, name)]
+    if changed:
+        flags = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+        options = ", ".join(flags[name] for name in changed)
+        raise typer.BadParameter(f"a resumed run keeps its settings; leave out {options}", param_hint="--resume")
 
 
 def _given(context: typer.Context, name: str) -> bool:
@@ -83,11 +89,12 @@ def _steps(settings: RunSettings, images: ImageSplits, steps: int | None, epochs
     return max(1, round(epochs * len(images.train) / settings.batch_size))
 
 
-def _interrupted(console: Console, out: Path, result: FitResult, command: str) -> None:
+def say_interrupted(console: Console, result: FitResult, command: str) -> NoReturn:
+    """Say that a signal ended training, and the command that goes on; raises typer.Exit with the signal's status."""
     assert result.interrupted_by is not None
     name = "Ctrl-C" if result.interrupted_by == signal.SIGINT else result.interrupted_by.name
     console.print(f"\nStopped by {name} after step {result.step}; everything up to here is saved. Go on with:")
-    console.print(f"  aevae-fast train {command} --resume {out}", style="bold", highlight=False, soft_wrap=True)
+    console.print(f"  {command}", style="bold", highlight=False, soft_wrap=True)
     raise typer.Exit(128 + result.interrupted_by)
 
 

@@ -82,7 +82,7 @@ def fit(
         FileNotFoundError: `resume` without a state in `out`.
         TrainingDiverged: the loss became NaN or infinite; the last saved state stays.
     """
-    _check(steps, learning_rate, device, precision)
+    check_options(steps, learning_rate, device, precision)
     batches = TrainingBatches(images.train, batch_size, seed, workers)
     module, file = TrainingModule(model, learning_rate), checkpoint_file(out)
     if resume:
@@ -112,7 +112,8 @@ def fit(
     return FitResult(trainer.global_step, history, stop.received, trainer.strategy.root_device)
 
 
-def _check(steps: int, learning_rate: float, device: str, precision: str) -> None:
+def check_options(steps: int, learning_rate: float, device: str, precision: str) -> None:
+    """Raise ValueError naming the first option of `fit` that is out of range or not to be had on this machine."""
     if steps < 1:
         raise ValueError(f"steps: expected at least 1, got {steps}")
     if not 0 < learning_rate < math.inf:

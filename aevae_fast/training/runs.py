@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from aevae_fast.data import ImageSplits
+from aevae_fast.data import ImageSplits, TrainingBatches
 
 from .checkpoint import checkpoint_file
 from .families import FAMILIES
-from .fit import FitResult, fit
+from .fit import FitResult, check_options, fit
 from .report import Report, write_report
 from .settings import FAMILY_KEY, SETTINGS_FILE, RunSettings, read_settings
 
@@ -60,6 +60,17 @@ def build_model(settings: RunSettings, images: ImageSplits) -> Any:
     """
     torch.manual_seed(settings.seed)
     return FAMILIES[settings.family].build(settings, images)
+
+
+def check_run(settings: RunSettings, images: ImageSplits) -> None:
+    """See that a run with these settings can begin; builds a model, and changes nothing.
+
+    Raises:
+        ValueError, TypeError: a setting is out of range or does not fit the images or this machine.
+    """
+    check_options(settings.steps, settings.learning_rate, settings.device, settings.precision)
+    TrainingBatches(images.train, settings.batch_size, settings.seed, settings.workers)
+    build_model(settings, images)
 
 
 def train_run(

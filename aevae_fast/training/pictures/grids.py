@@ -1,5 +1,6 @@
 """Pictures made of images: pairs, a plain grid, labelled rows."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -47,10 +48,8 @@ def tile(images: Tensor, columns: int, gap: int = 1) -> Tensor:
 
 
 def draw_grid(images: Tensor, title: str) -> Figure:
-    """Images `[N, C, H, W]` in rows, about as many as columns (10 at most in small grids)."""
-    columns = max(1, round(len(images) ** 0.5)) if len(images) > 100 else min(10, len(images))
-    if len(images) in (16, 25, 36, 49, 64, 81):
-        columns = round(len(images) ** 0.5)
+    """Images `[N, C, H, W]` in a square, or in one row of up to 8."""
+    columns = len(images) if len(images) <= 8 else math.ceil(len(images) ** 0.5)
     whole = tile(images, columns)
     width = max(3.6, 0.72 * columns)
     figure = Figure(figsize=(width, width * whole.shape[1] / whole.shape[2] + 0.45), layout="constrained")
