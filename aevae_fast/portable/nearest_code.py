@@ -22,10 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._product import full_precision, product
 from ._rows import not_finite, row_blocks, wide_dtype
 from ._threads import on_threads
 
-_ROWS, _CODES, _GROUP = 512, 1024, 16  # 512·1024 scores are 2 MB: they stay in L2; amin over 16 codes is vectorised
+_CODES, _GROUP = 1024, 16  # codes in one product, and codes whose minimum is taken by one vectorised amin
+_SCORES = 1 << 20  # scores that are held at a time: 4 MB
 _EXACT_ELEMENTS = 1 << 19  # float64 elements that the exact comparison holds at a time: 4 MB
 
 
@@ -60,82 +62,61 @@ def _prepare(codebook: Tensor, metric: str) -> _Codes:
 
 
 class _Workspace:
-    """Buffers of one thread, reused by every block."""
+    """Buffers of one thread, reused by every block of at most `rows` rows."""
 
     def __init__(self, codes: _Codes, rows: int) -> None:
         size, width = codes.columns.shape
-        groups, tiles = size // _GROUP, -(-size // _CODES)
+        tiles = -(-size // _CODES)
         new = codes.columns.new_empty
-        self.rows = new(width, rows)  # x transposed, 1, ‖x‖
-        self.rows[-2] = 1.0
-        self.scores = new(min(_CODES, size) * _ROWS)
-        self.group_best = new(groups * rows)
+        self.rows = new(rows, width)  # x, 1, ‖x‖
+        self.rows[:, -2] = 1.0
+        self.group_best = new(size // _GROUP * rows)
         self.members = new(tiles * _GROUP * rows)
         self.winners = torch.empty(tiles * rows, dtype=torch.int64, device=self.rows.device)
-        # Codes of a group lie `strides` apart in their tile; the last tile may be smaller.
-        self.strides = torch.full((tiles,), _CODES // _GROUP, device=self.rows.device)
-        self.strides[-1] = (size - (tiles - 1) * _CODES) // _GROUP
-        most = max(tiles * _GROUP, _CODES // _GROUP)
-        self.numbers = torch.arange(most, dtype=torch.int32, device=self.rows.device)[:, None]
+        most = max(tiles * _GROUP, min(_CODES, size) // _GROUP)
+        self.equal = new(most * rows)
+        self.numbers = torch.arange(most, device=self.rows.device, dtype=torch.float32)[:, None]
 
-
-def _block_rows(size: int) -> int:
-    """Rows that one pass takes through the whole codebook; many, since about thirty small operations end each pass, but
-    their group minima stay within 4 MB."""
-    return max(_ROWS, min(2048, (1 << 20) * _GROUP // size))
-
-
-def _argmin(values: Tensor, best: Tensor, numbers: Tensor) -> Tensor:
-    """First row of `values [m, n]` that equals `best [n]`. torch's own argmin is not vectorised."""
-    return torch.where(values <= best, numbers[: len(values)], len(values) - 1).amin(0)
+    def argmin(self, values: Tensor, best: Tensor) -> Tensor:
+        """Which row of `values [m, n]` equals `best [1, n]`, its minimum: [1, n] int64. The last if several do, 0 for
+        NaN. torch's own argmin is not vectorised, and ten times slower; neither is a comparison that yields bools."""
+        equal = torch.le(values, best, out=self.equal[: values.numel()].view(values.shape))
+        return equal.mul_(self.numbers[: len(values)]).amax(0, keepdim=True).long()
 
 
 def _load_rows(x: Tensor, codes: _Codes, workspace: _Workspace) -> Tensor:
-    """x [b, s, D] → columns [D + 2, b·s]: the shifted rows, a one, their norm."""
-    dim, n = x.shape[2], x.shape[0] * x.shape[1]
-    columns = workspace.rows[:, :n]
-    torch.sub(x.permute(2, 0, 1), codes.shift[:, None, None], out=columns[:dim].unflatten(1, x.shape[:2]))
-    torch.sqrt(columns[:dim].square().sum(0), out=columns[dim + 1])
-    return columns
+    """x [b, s, D] → [b·s, D + 2]: the shifted rows, a one, their norm."""
+    dim = x.shape[2]
+    rows = workspace.rows[: x.shape[0] * x.shape[1]]
+    torch.sub(x, codes.shift, out=rows[:, :dim].unflatten(0, x.shape[:2]))
+    torch.linalg.vector_norm(rows[:, :dim], dim=1, out=rows[:, dim + 1])
+    return rows
 
 
-def _search(columns: Tensor, codes: _Codes, workspace: _Workspace) -> tuple[Tensor, Tensor]:
-    """columns [D + 2, n] → the best code [n] int64 and whether it is certified [n] bool."""
-    size, n = len(codes.columns), columns.shape[1]
+def _search(rows: Tensor, codes: _Codes, workspace: _Workspace) -> tuple[Tensor, Tensor]:
+    """rows [n, D + 2] → the best code [n] int64 and whether it is certified [n] bool. Where several codes are equal any
+    of them may come out: such a row is never certified."""
+    size, n = len(codes.columns), len(rows)
     tiles = range(0, size, _CODES)
     group_best = workspace.group_best[: size // _GROUP * n].view(-1, n)
     members = workspace.members[: len(tiles) * _GROUP * n].view(-1, _GROUP, n)
     winners = workspace.winners[: len(tiles) * n].view(-1, n)
-    for r in range(0, n, _ROWS):
-        rows = slice(r, min(r + _ROWS, n))
-        for number, k in enumerate(tiles):
-            tile = codes.columns[k : k + _CODES]
-            groups = group_best[k // _GROUP : (k + len(tile)) // _GROUP, rows]
-            winners[number, rows], members[number, :, rows] = _search_tile(tile, columns[:, rows], groups, workspace)
-    member = members.flatten(0, 1)
-    lower = member.amin(0)
-    place = _argmin(member, lower, workspace.numbers).long()
-    home = place // _GROUP
-    group = winners.gather(0, home[None])
-    index = home * _CODES + (place % _GROUP) * workspace.strides[home] + group[0]
+    for number, k in enumerate(tiles):
+        tile = codes.columns[k : k + _CODES]
+        scores = product(tile, rows).view(-1, _GROUP, n)
+        groups = torch.amin(scores, 1, out=group_best[k // _GROUP : (k + len(tile)) // _GROUP])
+        winner = workspace.argmin(groups, groups.amin(0, keepdim=True))
+        torch.gather(scores, 0, winner[:, None].expand(1, _GROUP, n), out=members[number : number + 1])
+        torch.add(winner, k // _GROUP, out=winners[number : number + 1])
+    members = members.view(-1, n)
+    lower = members.amin(0, keepdim=True)
+    place = workspace.argmin(members, lower)
+    group = winners.gather(0, place // _GROUP)
+    index = (group * _GROUP + place % _GROUP)[0]
     norm = codes.norms[index]
-    upper = lower + 2 * codes.a * norm * (columns[-1] + norm) + 2 * (len(columns) * 2.0**-126)
-    other_groups = group_best.scatter_(0, home[None] * (_CODES // _GROUP) + group, torch.inf).amin(0)
-    other_members = member.scatter_(0, place[None], torch.inf).amin(0)
-    return index, (other_groups > upper) & (other_members > upper)
-
-
-def _search_tile(tile: Tensor, columns: Tensor, groups: Tensor, workspace: _Workspace) -> tuple[Tensor, Tensor]:
-    """tile [k, D + 2], columns [D + 2, n] → the best group of each row [n] and the scores of its members [16, n]; the
-    best score of every group goes to groups [k / 16, n]. Group g holds the codes g, g + k/16, g + 2k/16, …: minima over
-    whole rows of scores, which vectorise."""
-    n = columns.shape[1]
-    scores = workspace.scores[: len(tile) * n].view(len(tile), n)
-    torch.mm(tile, columns, out=scores)
-    scores = scores.view(_GROUP, len(groups), n)
-    torch.amin(scores, 0, out=groups)
-    winner = _argmin(groups, groups.amin(0), workspace.numbers).long()
-    return winner, scores.gather(1, winner.expand(_GROUP, 1, n))[:, 0]
+    upper = torch.addcmul(lower[0] + 2 * (rows.shape[1] * 2.0**-126), norm, rows[:, -1] + norm, value=2 * codes.a)
+    alone = group_best.scatter_(0, group, torch.inf).amin(0) > upper
+    return index, alone & (members.scatter_(0, place, torch.inf).amin(0) > upper)
 
 
 def _exact_distance(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
@@ -150,10 +131,10 @@ def _exact_distance(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
 def _resolve(x: Tensor, codebook: Tensor, codes: _Codes, metric: str) -> Tensor:
     """Rows that the certificate left open: x [n, D] → exact indices [n] int64, -1 for rows that are not finite."""
     size, dim = codebook.shape
-    columns = _load_rows(x[None], codes, _Workspace(codes, len(x)))
-    lower = codes.columns[:size] @ columns
+    rows = _load_rows(x[None], codes, _Workspace(codes, len(x)))
+    lower = product(codes.columns[:size], rows)
     norms = codes.norms[:size, None]
-    upper = (lower + 2 * codes.a * norms * (columns[-1] + norms)).amin(0) + 2 * (dim + 2) * 2.0**-126
+    upper = (lower + 2 * codes.a * norms * (rows[:, -1] + norms)).amin(0) + 2 * (dim + 2) * 2.0**-126
     row, code = torch.nonzero(~(lower > upper).T, as_tuple=True)  # "not greater" keeps what overflowed to NaN
     step = max(1, _EXACT_ELEMENTS // dim)
     distance = torch.empty(len(row), dtype=wide_dtype(x), device=x.device)
@@ -168,11 +149,12 @@ def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
     """x [B, S, D] float16, bfloat16 or float32, codebook [K, D] float32 → indices [B, S] int64; -1 for a row that is
     not finite. Any strides. Extra memory: the prepared codebook and a few MB, whatever N."""
     codes = _prepare(codebook, metric)
+    rows = max(512, min(2048, _SCORES // len(codes.columns)))  # some twenty small operations end each block
     indices = torch.empty(x.shape[:2], dtype=torch.int64, device=x.device)
     certified = torch.empty(x.shape[:2], dtype=torch.bool, device=x.device)
 
     def make_worker() -> Callable[[tuple[slice, slice]], None]:
-        workspace = _Workspace(codes, _block_rows(len(codes.columns)))
+        workspace = _Workspace(codes, rows)
 
         def search(block: tuple[slice, slice]) -> None:
             part = x[block]
@@ -181,11 +163,9 @@ def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
 
         return search
 
-    # Against one tile of codes the operations are too short for threads that share Python's lock.
-    threads = torch.get_num_threads() if len(codes.columns) > _CODES else 1
-    on_threads(make_worker, list(row_blocks(x, _block_rows(len(codes.columns)))), threads)
-    # As many rows at a time as have scores against all codes in the same 2 MB.
-    few = min(_ROWS, max(1, _ROWS * _CODES // len(codes.columns)))
-    for place in torch.nonzero(~certified).split(few):
-        indices[place[:, 0], place[:, 1]] = _resolve(x[place[:, 0], place[:, 1]].float(), codebook, codes, metric)
+    few = max(1, min(512, _SCORES // len(codes.columns)))  # they have scores against all codes at once
+    with full_precision():
+        on_threads(make_worker, list(row_blocks(x, rows)), torch.get_num_threads())
+        for place in torch.nonzero(~certified).split(few):
+            indices[place[:, 0], place[:, 1]] = _resolve(x[place[:, 0], place[:, 1]].float(), codebook, codes, metric)
     return indices

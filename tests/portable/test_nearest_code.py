@@ -1,11 +1,14 @@
 """The CPU search is exact: not one index with a real gap, and ties to the lowest index."""
 
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aevae_fast import functional
+from aevae_fast.portable._product import full_precision, product
 from aevae_fast.portable.nearest_code import _load_rows, _prepare, _Workspace, nearest_code
 from tests.exactness import DATA, distances64, real_mismatches
 
@@ -103,13 +106,47 @@ def test_the_bound_holds_for_every_code() -> None:
     for data in DATA:
         x, codebook = DATA[data](200, 160, 48)
         codes = _prepare(codebook, "euclidean")
-        columns = _load_rows(x[None], codes, _Workspace(codes, 200))
-        lower = (codes.columns @ columns).double()
+        lower = product(codes.columns, _load_rows(x[None], codes, _Workspace(codes, 200))).double()
         rows, centred = x.double() - codes.shift, codebook.double() - codes.shift
         score = 0.5 * centred.square().sum(1)[:, None] - centred @ rows.T
         error = codes.a * centred.norm(dim=1)[:, None] * (rows.norm(dim=1) + centred.norm(dim=1)[:, None])
         assert (lower <= score).all(), data
         assert (score <= lower + 2.02 * error + 1e-30).all(), data
+
+
+@pytest.mark.parametrize("onednn", [False, True])
+def test_either_library_makes_the_product(onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if onednn and not torch.backends.mkldnn.is_available():
+        pytest.skip("this build of torch has no oneDNN")
+    monkeypatch.setattr("aevae_fast.portable._product._ONEDNN", onednn)
+    torch.manual_seed(0)
+    a, b = torch.randn(70, 19), torch.randn(33, 19)
+    expected = a.double() @ b.double().T
+    assert (product(a, b) - expected).abs().max() <= 19 * 2.0**-24 * (a.abs() @ b.abs().T).max()
+    x, codebook = torch.randn(3000, 19), torch.randn(1500, 19)
+    assert real_mismatches(x, codebook, search(x, codebook)) == 0
+
+
+def test_products_are_float32_whatever_the_process_allows() -> None:
+    """`medium` lets processors with matrix units take bfloat16 products, which the error bound does not cover."""
+    matmul = torch.backends.mkldnn.matmul
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with full_precision():
+            assert matmul.fp32_precision == "ieee"
+        assert matmul.fp32_precision == "bf16"
+        assert torch.get_float32_matmul_precision() == "medium"
+        seen = []
+        x = torch.randn(64, 8)
+        with pytest.MonkeyPatch.context() as patch:
+            module = sys.modules[nearest_code.__module__]
+            patch.setattr(module, "product", lambda a, b: (seen.append(matmul.fp32_precision), product(a, b))[1])
+            search(x, x[:32].clone())
+        assert seen
+        assert set(seen) == {"ieee"}
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @pytest.mark.parametrize("collapsed", [False, True], ids=["random", "all_codes_equal"])
