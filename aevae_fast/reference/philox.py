@@ -23,18 +23,20 @@ def philox(seed: Tensor, counter: Tensor) -> Tensor:
     return torch.stack([c0, c1, c2, c3], -1)
 
 
-def standard_normal(seed: Tensor, samples: int, elements: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """[samples, elements]; element e of sample k takes lane e % 4 of the counter (e // 4 low, e // 4 high, k, 0).
-
-    Lanes (0, 1) and (2, 3) are each a pair (r·cos θ, r·sin θ), r = sqrt(-2 ln u). u is a float32, as in the kernels.
-    """
-    quad = torch.arange(-(-elements // 4), device=seed.device)
-    sample = torch.arange(samples, device=seed.device)[:, None].expand(-1, len(quad))
-    low, high = (quad & _WORD).expand_as(sample), (quad >> 32).expand_as(sample)
-    bits = philox(seed.view(()), torch.stack([low, high, sample, torch.zeros_like(sample)], -1))
+def normal(bits: Tensor) -> Tensor:
+    """Words [..., 4] → standard normals [..., 4], float64: lanes (0, 1) and (2, 3) are each a pair (r·cos θ, r·sin θ),
+    r = sqrt(-2 ln u). u is a float32, as in the kernels."""
     radius_bits, angle_bits = bits.unflatten(-1, (2, 2)).unbind(-1)
     u = radius_bits.float() * 2.0**-32 + 2.0**-33
     r = (-2 * u.double().log()).sqrt()
     angle = angle_bits.double() * (2 * math.pi * 2.0**-32)
-    pairs = torch.stack([r * angle.cos(), r * angle.sin()], -1)
-    return pairs.flatten(1)[:, :elements].to(dtype)
+    return torch.stack([r * angle.cos(), r * angle.sin()], -1).flatten(-2)
+
+
+def standard_normal(seed: Tensor, samples: int, elements: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """[samples, elements]; element e of sample k takes lane e % 4 of the counter (e // 4 low, e // 4 high, k, 0)."""
+    quad = torch.arange(-(-elements // 4), device=seed.device)
+    sample = torch.arange(samples, device=seed.device)[:, None].expand(-1, len(quad))
+    low, high = (quad & _WORD).expand_as(sample), (quad >> 32).expand_as(sample)
+    bits = philox(seed.view(()), torch.stack([low, high, sample, torch.zeros_like(sample)], -1))
+    return normal(bits).flatten(1)[:, :elements].to(dtype)
