@@ -13,20 +13,8 @@ import torch
 import triton
 import triton.language as tl
 
-from .diagonal_gaussian import (
-    against_prior,
-    bounds,
-    clamped,
-    load,
-    new_kl,
-    prior_arguments,
-    spread,
-    spread_slope,
-    store_kl,
-    summed,
-    tile,
-    tiling,
-)  # fmt: skip
+from .diagonal_gaussian import clamped, spread, spread_slope
+from .gaussian_tiles import bounds, cut, load, new_kl, priors, store_kl, summed, tile, warps
 from .standard_normal import native, standard_normal
 
 
@@ -36,19 +24,20 @@ def _gaussian_kl_kernel(
     R, S, D, blocks_d, stride_mb, stride_ms, stride_md, stride_lb, stride_ls, stride_ld,
     stride_pb, stride_ps, stride_pd, stride_qb, stride_qs, stride_qd, lo, hi, free_bits,
     PARAMETERIZATION: tl.constexpr, CLAMP: tl.constexpr, HAS_PRIOR: tl.constexpr, FREE_BITS: tl.constexpr,
-    REDUCTION: tl.constexpr, WIDE: tl.constexpr, WHOLE: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
+    REDUCTION: tl.constexpr, NATIVE: tl.constexpr, WIDE: tl.constexpr, UNIT: tl.constexpr, ALIGN: tl.constexpr,
+    BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     # mean, logvar, prior_mean, prior_logvar :: [B, S, D] fp16|bf16|fp32
     # kl :: [B, S, D], [R, blocks_d] or [programs] fp32
-    row, column, inside, element, _ = tile(R, D, blocks_d, WIDE, WHOLE, BLOCK_R, BLOCK_D)
-    mean = load(mean_ptr, row, column, inside, S, stride_mb, stride_ms, stride_md)
-    p = load(logvar_ptr, row, column, inside, S, stride_lb, stride_ls, stride_ld)
-    _, log_sigma, h, slope = spread(clamped(p, lo, hi, CLAMP), PARAMETERIZATION)
-    prior_mean, prior_logvar = mean, mean
+    row, column, inside, element, _ = tile(R, D, blocks_d, WIDE, UNIT, BLOCK_R, BLOCK_D)
+    u = load(mean_ptr, row, column, inside, S, stride_mb, stride_ms, stride_md, ALIGN)
+    p = load(logvar_ptr, row, column, inside, S, stride_lb, stride_ls, stride_ld, ALIGN)
+    prior_logvar = p
     if HAS_PRIOR:
-        prior_mean = load(prior_mean_ptr, row, column, inside, S, stride_pb, stride_ps, stride_pd)
-        prior_logvar = load(prior_logvar_ptr, row, column, inside, S, stride_qb, stride_qs, stride_qd)
-    u, h, slope, _ = against_prior(mean, log_sigma, h, slope, prior_mean, prior_logvar, HAS_PRIOR)
+        u -= load(prior_mean_ptr, row, column, inside, S, stride_pb, stride_ps, stride_pd, ALIGN)
+        prior_logvar = load(prior_logvar_ptr, row, column, inside, S, stride_qb, stride_qs, stride_qd, ALIGN)
+    _, h, _, scale = spread(clamped(p, lo, hi, CLAMP), prior_logvar, PARAMETERIZATION, HAS_PRIOR, NATIVE)
+    u *= scale
     store_kl(kl_ptr, u * u + h, row, element, inside, R, blocks_d, free_bits, FREE_BITS, REDUCTION)
 
 
@@ -60,35 +49,36 @@ def _gaussian_bwd_kernel(
     stride_pb, stride_ps, stride_pd, stride_qb, stride_qs, stride_qd, lo, hi, free_bits,
     PARAMETERIZATION: tl.constexpr, CLAMP: tl.constexpr, HAS_PRIOR: tl.constexpr, FREE_BITS: tl.constexpr,
     HAS_Z: tl.constexpr, HAS_KL: tl.constexpr, PER_ELEMENT: tl.constexpr, PRIOR_GRAD: tl.constexpr,
-    NATIVE: tl.constexpr, WIDE: tl.constexpr, WHOLE: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
+    NATIVE: tl.constexpr, WIDE: tl.constexpr, UNIT: tl.constexpr, ALIGN: tl.constexpr, BLOCK_R: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     # grad_z :: [samples, B, S, D] like mean   grad_kl :: [B, S, D] or [B] fp32   seed :: [1] int64
     # mean, logvar, prior_mean, prior_logvar :: [B, S, D] fp16|bf16|fp32   grad_* :: [B, S, D]
-    row, column, inside, element, quad = tile(R, D, blocks_d, WIDE, WHOLE, BLOCK_R, BLOCK_D)
-    mean = load(mean_ptr, row, column, inside, S, stride_mb, stride_ms, stride_md)
-    p = load(logvar_ptr, row, column, inside, S, stride_lb, stride_ls, stride_ld)
+    row, column, inside, element, quad = tile(R, D, blocks_d, WIDE, UNIT, BLOCK_R, BLOCK_D)
+    u = load(mean_ptr, row, column, inside, S, stride_mb, stride_ms, stride_md, ALIGN)
+    p = load(logvar_ptr, row, column, inside, S, stride_lb, stride_ls, stride_ld, ALIGN)
+    prior_logvar = p
+    if HAS_PRIOR:
+        u -= load(prior_mean_ptr, row, column, inside, S, stride_pb, stride_ps, stride_pd, ALIGN)
+        prior_logvar = load(prior_logvar_ptr, row, column, inside, S, stride_qb, stride_qs, stride_qd, ALIGN)
     kept = clamped(p, lo, hi, CLAMP)
-    sigma, log_sigma, h, slope = spread(kept, PARAMETERIZATION)
+    sigma, h, slope, scale = spread(kept, prior_logvar, PARAMETERIZATION, HAS_PRIOR, NATIVE)
+    u *= scale
     grad_mean = tl.zeros([BLOCK_R, BLOCK_D], tl.float32)
     grad_log = tl.zeros([BLOCK_R, BLOCK_D], tl.float32)
     if HAS_Z:
         seed = tl.load(seed_ptr)
         for k in range(samples):
-            grad_z = tl.load(grad_z_ptr + element, mask=inside, other=0.0).to(tl.float32)
+            grad_z = tl.load(grad_z_ptr + element, mask=inside).to(tl.float32)
             grad_z_ptr += stride_zk
             grad_mean += grad_z
             grad_log += grad_z * standard_normal(seed, quad, k, NATIVE)
         grad_log *= 0.5 * sigma
     if HAS_KL:
-        prior_mean, prior_logvar = mean, mean
-        if HAS_PRIOR:
-            prior_mean = load(prior_mean_ptr, row, column, inside, S, stride_pb, stride_ps, stride_pd)
-            prior_logvar = load(prior_logvar_ptr, row, column, inside, S, stride_qb, stride_qs, stride_qd)
-        u, h, slope, scale = against_prior(mean, log_sigma, h, slope, prior_mean, prior_logvar, HAS_PRIOR)
         if PER_ELEMENT:
-            grad_kl = tl.load(grad_kl_ptr + element, mask=inside, other=0.0)
+            grad_kl = tl.load(grad_kl_ptr + element, mask=inside)
         else:
-            grad_kl = tl.load(grad_kl_ptr + row // S * stride_kb, mask=row < R, other=0.0)[:, None]
+            grad_kl = tl.load(grad_kl_ptr + row // S * stride_kb, mask=row < R)[:, None]
         if FREE_BITS:
             grad_kl = tl.where(u * u + h < 2.0 * free_bits, 0.0, grad_kl)
         grad_u = grad_kl * u * scale
@@ -110,15 +100,15 @@ def gaussian_kl(
     parameterization: str, clamp: list[float] | None, free_bits: float, reduction: str,
 ) -> torch.Tensor:  # fmt: skip
     """KL of [B, S, D] views, fp32: [B, S, D] for "none", [B] for "latent", the whole sum for "batch"."""
-    cut = tiling(mean.shape)
-    kl = new_kl(mean, cut, reduction)
     if mean.numel() == 0:
-        return summed(kl.zero_(), mean.shape[0], reduction)
-    priors, prior_strides = prior_arguments(mean, prior_mean, prior_logvar)
-    _gaussian_kl_kernel[(cut.programs,)](
-        mean, logvar, *priors, kl, cut.rows, *mean.shape[1:], cut.blocks_d, *mean.stride(), *logvar.stride(),
-        *prior_strides, free_bits=free_bits, **bounds(clamp), PARAMETERIZATION=parameterization,
-        HAS_PRIOR=prior_mean is not None, FREE_BITS=free_bits > 0, REDUCTION=reduction, **cut.constants, num_warps=4,
+        return summed(mean.new_zeros(mean.shape, dtype=torch.float32), mean.shape[0], reduction)
+    form = cut((mean, logvar, prior_mean, prior_logvar), per_row=reduction == "latent")
+    kl = new_kl(mean, form, reduction)
+    _gaussian_kl_kernel[(form.programs,)](
+        mean, logvar, *priors(mean, prior_mean, prior_logvar), kl,
+        form.rows, form.length, form.dimension, form.blocks_d, *form.strides, free_bits=free_bits, **bounds(clamp),
+        PARAMETERIZATION=parameterization, HAS_PRIOR=prior_mean is not None, FREE_BITS=free_bits > 0,
+        REDUCTION=reduction, NATIVE=native(mean.device), **form.constants, num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
     return summed(kl, mean.shape[0], reduction)
 
@@ -140,23 +130,23 @@ def gradients(
     parameterization: str, clamp: list[float] | None, free_bits: float, prior_grad: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     """Of mean, logvar and the prior (empty without prior_grad). grad_kl: [B, S, D], [B] or []."""
-    cut = tiling(mean.shape)
     grad_mean, grad_logvar = mean.new_empty(mean.shape), logvar.new_empty(mean.shape)
     shape = mean.shape if prior_grad else (0,)
     grad_m, grad_s = (mean.new_zeros(shape, dtype=torch.float32) for _ in range(2))
     if mean.numel() == 0:
         return grad_mean, grad_logvar, grad_m, grad_s
+    form = cut((mean, logvar, prior_mean, prior_logvar), per_sample=grad_kl is not None and grad_kl.ndim == 1)
     per_element = grad_kl is not None and grad_kl.ndim == 3
-    priors, prior_strides = prior_arguments(mean, prior_mean, prior_logvar)
-    _gaussian_bwd_kernel[(cut.programs,)](
+    _gaussian_bwd_kernel[(form.programs,)](
         mean if grad_z is None else grad_z.contiguous(),
         mean if grad_kl is None else grad_kl.contiguous() if per_element else grad_kl,
-        mean, logvar, *priors, seed, grad_mean, grad_logvar, grad_m, grad_s,
-        cut.rows, *mean.shape[1:], 1 if grad_z is None else grad_z.shape[0], cut.blocks_d, mean.numel(),
+        mean, logvar, *priors(mean, prior_mean, prior_logvar), seed, grad_mean, grad_logvar, grad_m, grad_s,
+        form.rows, form.length, form.dimension, 1 if grad_z is None else grad_z.shape[0], form.blocks_d, mean.numel(),
         grad_kl.stride(0) if grad_kl is not None and grad_kl.ndim == 1 else 0,
-        *mean.stride(), *logvar.stride(), *prior_strides, free_bits=free_bits, **bounds(clamp),
+        *form.strides, free_bits=free_bits, **bounds(clamp),
         PARAMETERIZATION=parameterization, HAS_PRIOR=prior_mean is not None, FREE_BITS=free_bits > 0,
         HAS_Z=grad_z is not None, HAS_KL=grad_kl is not None, PER_ELEMENT=per_element, PRIOR_GRAD=prior_grad,
-        NATIVE=native(mean.device), **cut.constants, num_warps=4,
+        NATIVE=native(mean.device), **form.constants,
+        num_warps=warps(form, grad_z is not None, prior_mean is not None), enable_fp_fusion=True,
     )  # fmt: skip
     return grad_mean, grad_logvar, grad_m, grad_s

@@ -14,20 +14,9 @@ import torch
 import triton
 import triton.language as tl
 
-from .diagonal_gaussian import (
-    against_prior,
-    bounds,
-    clamped,
-    load,
-    new_kl,
-    prior_arguments,
-    spread,
-    store_kl,
-    summed,
-    tile,
-    tiling,
-)  # fmt: skip
+from .diagonal_gaussian import clamped, spread
 from .gaussian_kl import gradients
+from .gaussian_tiles import bounds, cut, load, new_kl, priors, store_kl, summed, tile, warps
 from .standard_normal import native, standard_normal
 
 
@@ -37,25 +26,25 @@ def _reparameterize_kl_kernel(
     R, S, D, samples, blocks_d, stride_zk, stride_mb, stride_ms, stride_md, stride_lb, stride_ls, stride_ld,
     stride_pb, stride_ps, stride_pd, stride_qb, stride_qs, stride_qd, lo, hi, free_bits,
     PARAMETERIZATION: tl.constexpr, CLAMP: tl.constexpr, HAS_PRIOR: tl.constexpr, FREE_BITS: tl.constexpr,
-    REDUCTION: tl.constexpr, NATIVE: tl.constexpr,
-    WIDE: tl.constexpr, WHOLE: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
+    REDUCTION: tl.constexpr, NATIVE: tl.constexpr, WIDE: tl.constexpr, UNIT: tl.constexpr, ALIGN: tl.constexpr,
+    BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     # mean, logvar, prior_mean, prior_logvar :: [B, S, D] fp16|bf16|fp32   seed :: [1] int64
     # z :: [samples, B, S, D] like mean   kl :: [B, S, D], [R, blocks_d] or [programs] fp32
-    row, column, inside, element, quad = tile(R, D, blocks_d, WIDE, WHOLE, BLOCK_R, BLOCK_D)
-    mean = load(mean_ptr, row, column, inside, S, stride_mb, stride_ms, stride_md)
-    p = load(logvar_ptr, row, column, inside, S, stride_lb, stride_ls, stride_ld)
-    sigma, log_sigma, h, slope = spread(clamped(p, lo, hi, CLAMP), PARAMETERIZATION)
+    row, column, inside, element, quad = tile(R, D, blocks_d, WIDE, UNIT, BLOCK_R, BLOCK_D)
+    u = load(mean_ptr, row, column, inside, S, stride_mb, stride_ms, stride_md, ALIGN)
+    p = load(logvar_ptr, row, column, inside, S, stride_lb, stride_ls, stride_ld, ALIGN)
+    mean, prior_logvar = u, p
+    if HAS_PRIOR:
+        u -= load(prior_mean_ptr, row, column, inside, S, stride_pb, stride_ps, stride_pd, ALIGN)
+        prior_logvar = load(prior_logvar_ptr, row, column, inside, S, stride_qb, stride_qs, stride_qd, ALIGN)
+    sigma, h, _, scale = spread(clamped(p, lo, hi, CLAMP), prior_logvar, PARAMETERIZATION, HAS_PRIOR, NATIVE)
     seed = tl.load(seed_ptr)
     for k in range(samples):
         z = mean + sigma * standard_normal(seed, quad, k, NATIVE)
         tl.store(z_ptr + element, z.to(z_ptr.dtype.element_ty), mask=inside)
         z_ptr += stride_zk
-    prior_mean, prior_logvar = mean, mean
-    if HAS_PRIOR:
-        prior_mean = load(prior_mean_ptr, row, column, inside, S, stride_pb, stride_ps, stride_pd)
-        prior_logvar = load(prior_logvar_ptr, row, column, inside, S, stride_qb, stride_qs, stride_qd)
-    u, h, slope, _ = against_prior(mean, log_sigma, h, slope, prior_mean, prior_logvar, HAS_PRIOR)
+    u *= scale
     store_kl(kl_ptr, u * u + h, row, element, inside, R, blocks_d, free_bits, FREE_BITS, REDUCTION)
 
 
@@ -65,17 +54,17 @@ def reparameterize_kl(
     reduction: str,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """(z [samples, B, S, D] like mean, kl fp32: [B, S, D], [B] or []) of [B, S, D] views; "batch" gives the sum."""
-    cut = tiling(mean.shape)
     z = mean.new_empty((samples, *mean.shape))
-    kl = new_kl(mean, cut, reduction)
     if mean.numel() == 0:
-        return z, summed(kl.zero_(), mean.shape[0], reduction)
-    priors, prior_strides = prior_arguments(mean, prior_mean, prior_logvar)
-    _reparameterize_kl_kernel[(cut.programs,)](
-        mean, logvar, *priors, seed, z, kl, cut.rows, *mean.shape[1:], samples, cut.blocks_d, z.stride(0),
-        *mean.stride(), *logvar.stride(), *prior_strides, free_bits=free_bits, **bounds(clamp),
-        PARAMETERIZATION=parameterization, HAS_PRIOR=prior_mean is not None, FREE_BITS=free_bits > 0,
-        REDUCTION=reduction, NATIVE=native(mean.device), **cut.constants, num_warps=2,
+        return z, summed(mean.new_zeros(mean.shape, dtype=torch.float32), mean.shape[0], reduction)
+    form = cut((mean, logvar, prior_mean, prior_logvar), per_row=reduction == "latent")
+    kl = new_kl(mean, form, reduction)
+    _reparameterize_kl_kernel[(form.programs,)](
+        mean, logvar, *priors(mean, prior_mean, prior_logvar), seed, z, kl,
+        form.rows, form.length, form.dimension, samples, form.blocks_d, z.stride(0), *form.strides,
+        free_bits=free_bits, **bounds(clamp), PARAMETERIZATION=parameterization, HAS_PRIOR=prior_mean is not None,
+        FREE_BITS=free_bits > 0, REDUCTION=reduction, NATIVE=native(mean.device), **form.constants,
+        num_warps=warps(form, True, prior_mean is not None), enable_fp_fusion=True,
     )  # fmt: skip
     return z, summed(kl, mean.shape[0], reduction)
 

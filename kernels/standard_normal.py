@@ -21,7 +21,7 @@ from triton.language.extra.cuda import libdevice
 
 @triton.jit
 def standard_normal(seed, quad, sample, NATIVE: tl.constexpr):
-    """seed :: [] int64, quad :: [R, Q] int64, the number of an element over 4 → [R, 4·Q] fp32."""
+    """seed :: [] int64, quad :: [R, Q] int32|int64, the number of an element over 4 → [R, 4·Q] fp32."""
     x0, x1, x2, x3 = _philox(seed, quad, sample)
     n0, n1 = _normal_pair(x0, x1, NATIVE)
     n2, n3 = _normal_pair(x2, x3, NATIVE)
@@ -32,8 +32,11 @@ def standard_normal(seed, quad, sample, NATIVE: tl.constexpr):
 def _philox(seed, quad, sample):
     """Ten rounds. Each product is one 64-bit multiplication, where `tl.philox` takes one for either half."""
     k0, k1 = seed.to(tl.uint32), (seed >> 32).to(tl.uint32)
-    c0, c1 = quad.to(tl.uint32), (quad >> 32).to(tl.uint32)
+    c0 = quad.to(tl.uint32)
     c3 = c0 * 0
+    c1 = c3
+    if quad.dtype == tl.int64:
+        c1 = (quad >> 32).to(tl.uint32)
     c2 = c3 + sample
     for _ in tl.static_range(10):
         p0 = c0.to(tl.uint64) * 0xD2511F53

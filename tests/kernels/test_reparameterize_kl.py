@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from aevae_fast import reference
+from aevae_fast.kernels import gaussian_tiles
 from aevae_fast.kernels.gaussian_kl import gaussian_kl, gaussian_kl_backward
 from aevae_fast.kernels.reparameterize_kl import reparameterize_kl, reparameterize_kl_backward
 
@@ -115,6 +116,20 @@ def test_accuracy_near_the_prior_and_far_from_it(device):
     kl = gaussian_kl(mean[..., :4], sigma, None, None, "std", None, 0.0, "none")
     exact = reference.gaussian_kl(mean[..., :4].double(), sigma.double(), parameterization="std", reduction="none")
     assert ((kl - exact).abs() <= 8 * 2.0**-24 * exact + 1e-37).all()
+
+
+def test_int64_offsets_give_the_same(device, monkeypatch):
+    """As tensors past 2^31 elements take them."""
+    seed, results = torch.tensor([9], device=device), []
+    for narrow in (gaussian_tiles.NARROW, 0):
+        monkeypatch.setattr(gaussian_tiles, "NARROW", narrow)
+        for name, layout in (("odd", "slice"), ("split", "channels")):
+            mean, raw, _, _ = inputs(SHAPES[name], "fp32", layout, {}, device)
+            out = reparameterize_kl(mean, raw, None, None, seed, 2, "logvar", None, 0.0, "latent")
+            grads = reparameterize_kl_backward(*out, mean, raw, None, None, seed, "logvar", None, 0.0, False)
+            results.append([*out, *grads[:2]])
+    for first, second in zip(results[:2], results[2:], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("reduction", ["none", "latent", "batch"])
