@@ -22,7 +22,7 @@ from .split_rows import split_rows
 def _nearest_code_kernel(
     x_ptr, parts_ptr, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr, indices_ptr,
     N, S, K, D, tiles, stride_xb, stride_xs, stride_xd, kappa,
-    METRIC: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr, PADDED_D: tl.constexpr,
+    EUCLIDEAN: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr, PADDED_D: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, GROUP_STEPS: tl.constexpr,
     EXTRA: tl.constexpr,
 ):  # fmt: skip
@@ -32,7 +32,7 @@ def _nearest_code_kernel(
     index = search_block(
         row_pointers(x_ptr, n, N, S, stride_xb, stride_xs), parts_ptr, live,
         split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr, K, D, tiles, stride_xd, kappa,
-        METRIC, ONE_PART, SHIFT_ROWS, PADDED_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
+        EUCLIDEAN, ONE_PART, SHIFT_ROWS, PADDED_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
     )  # fmt: skip
     tl.store(indices_ptr + n, index.to(tl.int64), mask=live)
 
@@ -51,7 +51,7 @@ def nearest_code(x: torch.Tensor, codebook: torch.Tensor, metric: str = "euclide
         x, parts, prepared.split, prepared.extra, prepared.bounds, prepared.largest, prepared.codes, prepared.shift,
         indices, indices.numel(), length, codebook.shape[0], dimension, prepared.split.shape[0] // config.block_k,
         *x.stride(), prepared.kappa,
-        METRIC=metric, ONE_PART=x.dtype == torch.bfloat16, SHIFT_ROWS=shifted,
+        EUCLIDEAN=metric == "euclidean", ONE_PART=x.dtype == torch.bfloat16, SHIFT_ROWS=shifted,
         PADDED_D=config.padded_d, BLOCK_N=config.block_n, BLOCK_K=config.block_k, BLOCK_D=config.block_d,
         GROUP_STEPS=GROUP_STEPS, EXTRA=EXTRA, num_warps=config.num_warps, num_stages=config.num_stages,
         enable_fp_fusion=True,

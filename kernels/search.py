@@ -31,7 +31,7 @@ from .search_sweep import group_minima
 def search_block(
     rows, parts_ptr, live, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr,
     K, D, tiles, stride_xd, kappa,
-    METRIC: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr, PADDED_D: tl.constexpr,
+    EUCLIDEAN: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr, PADDED_D: tl.constexpr,
     BLOCK_D: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
 ):  # fmt: skip
     """Nearest code of each row of a block, int32; -1 where the row is not live or not finite."""
@@ -39,7 +39,7 @@ def search_block(
     GROUPS: tl.constexpr = BLOCK_K // (8 * GROUP_STEPS)
     SLOTS: tl.constexpr = 4 * GROUPS
     norm, factor, lift, finite = row_bounds(
-        rows, live, shift_ptr, largest_ptr, D, stride_xd, kappa, METRIC, SHIFT_ROWS, ONE_PART, PADDED_D
+        rows, live, shift_ptr, largest_ptr, D, stride_xd, kappa, EUCLIDEAN, SHIFT_ROWS, ONE_PART, PADDED_D
     )
     parts_ptr += tl.program_id(0).to(tl.int64) * (BLOCK_N * PADDED_D * (1 if ONE_PART else 2))
     extra = extra_columns(norm, factor, lift, EXTRA)
@@ -81,7 +81,7 @@ def search_block(
     index = tl.full([BLOCK_N], NO_INDEX, tl.int32)
     pending = ((best <= reach[:, None]) | (place == slot[:, None])) & finite[:, None]
     distance, index = rescan_reached(
-        pending, best_tile, distance, index, rows, codes_ptr, K, D, stride_xd, METRIC, BLOCK_K, GROUP_STEPS
+        pending, best_tile, distance, index, rows, codes_ptr, K, D, stride_xd, EUCLIDEAN, BLOCK_K, GROUP_STEPS
     )
     open_row = tl.min(second, 1) <= reach
     if tl.max(open_row.to(tl.int32), 0) > 0:
@@ -94,6 +94,6 @@ def search_block(
             ]
             distance, index = rescan_reached(
                 pending, tl.full([BLOCK_N, SLOTS], tile, tl.int32), distance, index, rows, codes_ptr, K, D, stride_xd,
-                METRIC, BLOCK_K, GROUP_STEPS,
+                EUCLIDEAN, BLOCK_K, GROUP_STEPS,
             )  # fmt: skip
     return tl.where(finite, tl.minimum(index, K - 1), -1)

@@ -18,7 +18,7 @@ NO_INDEX = tl.constexpr(2147483647)
 @triton.jit
 def _rescan_group(
     rows, active, tile, slot, codes_ptr, K, D, stride_xd,
-    METRIC: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr,
+    EUCLIDEAN: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr,
 ):  # fmt: skip
     """Least (distance, index) among the codes of one group per row, directly and in fp32; FAR where not active."""
     BLOCK_N: tl.constexpr = rows.shape[0]
@@ -35,7 +35,7 @@ def _rescan_group(
         x = tl.load(rows[:, None] + d.to(tl.int64)[None, :] * stride_xd,
                     mask=active[:, None] & inside[None, :], other=0.0).to(tl.float32)  # fmt: skip
         c = tl.load(base[:, :, None] + d[None, None, :], mask=real[:, :, None] & inside[None, None, :], other=0.0)
-        if METRIC == "euclidean":
+        if EUCLIDEAN:
             difference = x[:, None, :] - c
             total += difference * difference
         else:
@@ -48,7 +48,7 @@ def _rescan_group(
 @triton.jit
 def rescan_reached(
     pending, tiles, distance, index, rows, codes_ptr, K, D, stride_xd,
-    METRIC: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr,
+    EUCLIDEAN: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr,
 ):  # fmt: skip
     """Rescan every pending group of each row, one a pass; keeps the least (distance, index)."""
     # pending :: [BLOCK_N, SLOTS] int1   tiles :: [BLOCK_N, SLOTS] int32
@@ -59,7 +59,7 @@ def rescan_reached(
     while left < SLOTS:
         tile = tl.sum(tl.where(place == slot[:, None], tiles, 0), 1)
         found, code = _rescan_group(
-            rows, slot < SLOTS, tile, slot, codes_ptr, K, D, stride_xd, METRIC, BLOCK_K, GROUP_STEPS
+            rows, slot < SLOTS, tile, slot, codes_ptr, K, D, stride_xd, EUCLIDEAN, BLOCK_K, GROUP_STEPS
         )
         better = (found < distance) | ((found == distance) & (code < index))
         distance = tl.where(better, found, distance)

@@ -45,7 +45,7 @@ def load_rows(rows, live, d, D, stride_xd, shift_ptr, SHIFT_ROWS: tl.constexpr):
 @triton.jit
 def row_bounds(
     rows, live, shift_ptr, largest_ptr, D, stride_xd, kappa,
-    METRIC: tl.constexpr, SHIFT_ROWS: tl.constexpr, ONE_PART: tl.constexpr, PADDED_D: tl.constexpr,
+    EUCLIDEAN: tl.constexpr, SHIFT_ROWS: tl.constexpr, ONE_PART: tl.constexpr, PADDED_D: tl.constexpr,
 ):  # fmt: skip
     """Norm of the rows, factor that bounds the error per ‖c‖, constant that lifts scores above 0, who is finite."""
     square = tl.zeros([rows.shape[0]], tl.float32)
@@ -59,7 +59,7 @@ def row_bounds(
         x, bad_here = load_rows(rows, live, d, D, stride_xd, shift_ptr, SHIFT_ROWS)
         bad += bad_here
         square += tl.sum(x * x, 1)
-        if METRIC == "euclidean" and not SHIFT_ROWS:
+        if EUCLIDEAN and not SHIFT_ROWS:
             centred = x - tl.load(shift_ptr + d, mask=d < D, other=0.0)[None, :]
             centred_square += tl.sum(tl.where(live[:, None], centred * centred, 0.0), 1)
         if not ONE_PART:
@@ -71,10 +71,10 @@ def row_bounds(
     factor = kappa * norm
     if not ONE_PART:
         factor += tl.sqrt(residual_square) + tl.sqrt(low_square) * (2.04 / 256)
-    if METRIC == "euclidean" and not SHIFT_ROWS:
+    if EUCLIDEAN and not SHIFT_ROWS:
         square = centred_square
     lift = tl.sqrt(square) * tl.load(largest_ptr)
-    if METRIC == "euclidean":
+    if EUCLIDEAN:
         lift = tl.minimum(lift, 0.5 * square)
     # Any lift is right, as bounds below 0 are all in reach; a finite one keeps codes that overflow from making NaNs.
     lift = tl.minimum(lift, LARGEST_LIFT)

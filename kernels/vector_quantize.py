@@ -29,7 +29,7 @@ def _vector_quantize_kernel(
     shift_ptr, quantized_ptr, indices_ptr, error_ptr,
     N, S, K, D, tiles, stride_xb, stride_xs, stride_xd, stride_qb, stride_qs, stride_qd,
     kappa,
-    HAS_MASK: tl.constexpr, METRIC: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr,
+    HAS_MASK: tl.constexpr, EUCLIDEAN: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr,
     PADDED_D: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
     GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
 ):  # fmt: skip
@@ -44,7 +44,7 @@ def _vector_quantize_kernel(
     index = search_block(
         rows, parts_ptr, kept,
         split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr, K, D, tiles, stride_xd, kappa,
-        METRIC, ONE_PART, SHIFT_ROWS, PADDED_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
+        EUCLIDEAN, ONE_PART, SHIFT_ROWS, PADDED_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
     )  # fmt: skip
     tl.store(indices_ptr + n, index.to(tl.int64), mask=live)
 
@@ -127,7 +127,7 @@ def vector_quantize(
         quantized, indices, error,
         indices.numel(), length, codebook.shape[0], dimension, prepared.split.shape[0] // config.block_k,
         *x.stride(), *quantized.stride(), prepared.kappa,
-        HAS_MASK=mask is not None, METRIC=metric, ONE_PART=x.dtype == torch.bfloat16,
+        HAS_MASK=mask is not None, EUCLIDEAN=metric == "euclidean", ONE_PART=x.dtype == torch.bfloat16,
         SHIFT_ROWS=shifted, PADDED_D=config.padded_d, BLOCK_N=config.block_n,
         BLOCK_K=config.block_k, BLOCK_D=config.block_d, GROUP_STEPS=GROUP_STEPS, EXTRA=EXTRA,
         num_warps=config.num_warps, num_stages=config.num_stages,
