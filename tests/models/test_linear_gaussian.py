@@ -163,16 +163,6 @@ def principal_components(data: Tensor) -> Tensor:
     return -(PIXELS * math.log(2 * math.pi) + log_determinant + PIXELS) / 2
 
 
-@pytest.fixture
-def one_thread():
-    """Hundreds of steps on tensors so small that threads would only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("one_thread")
 def test_training_reaches_probabilistic_pca():
     """From more than a nat below to within 0.02 nats of the optimum; so does the ELBO, as a diagonal posterior fits the
     rotation that it asks for (Lucas et al., 2019)."""
