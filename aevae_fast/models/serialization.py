@@ -27,7 +27,7 @@ def save_model(model: Model, folder: str | Path) -> None:
     the new one is written.
 
     Raises:
-        ValueError: the model has an encoder, decoder or quantizer of the user's own, which a config cannot describe.
+        ValueError: the model has a part of the user's own, which a config cannot describe, or is of another class.
         ImportError: safetensors is not installed.
     """
     save_file = _safetensors().torch.save_file
