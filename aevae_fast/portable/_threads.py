@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 Block = TypeVar("Block")
 
@@ -36,3 +37,8 @@ def on_threads(make_worker: Callable[[], Callable[[Block], None]], blocks: Seque
                 done.result()
     finally:
         torch.set_num_threads(usual)
+
+
+def threads_for(x: Tensor) -> int:
+    """As many as PyTorch would take on a CPU; on another device one, whose work queues up there."""
+    return torch.get_num_threads() if x.device.type == "cpu" else 1

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ._product import full_precision, product
 from ._rows import not_finite, row_blocks, wide_dtype
-from ._threads import on_threads
+from ._threads import on_threads, threads_for
 
 _CODES, _GROUP = 1024, 16  # codes in one product, and codes whose minimum is taken by one vectorised amin
 _SCORES = 1 << 20  # scores that are held at a time: 4 MB
@@ -165,7 +165,7 @@ def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
 
     few = max(1, min(512, _SCORES // len(codes.columns)))  # they have scores against all codes at once
     with full_precision():
-        on_threads(make_worker, list(row_blocks(x, rows)), torch.get_num_threads())
+        on_threads(make_worker, list(row_blocks(x, rows)), threads_for(x))
         for place in torch.nonzero(~certified).split(few):
             indices[place[:, 0], place[:, 1]] = _resolve(x[place[:, 0], place[:, 1]].float(), codebook, codes, metric)
     return indices

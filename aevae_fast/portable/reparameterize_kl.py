@@ -1,24 +1,30 @@
 """Reparameterized sample and KL, block by block, and their gradient, for which the noise is drawn again.
 
 Specification: `aevae_fast.reference.reparameterize_kl`. Noise comes from torch's own normal generator on the tensors'
-device, started from the seed: on a CPU that is far faster than Philox in int64 arithmetic, and drawing it twice costs
-no more than storing it. Other devices than the CPU wait for the seed to reach the host.
+device, started for each block from the seed and the block's number: on a CPU that is far faster than Philox in int64
+arithmetic, drawing it twice costs no more than storing it, and threads need not take turns. Other devices than the CPU
+wait for the seed to reach the host.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from .gaussian_kl import Block, Gradients, Total, block_kl, blocks, clamped, part_of, spread
+from .gaussian_kl import Block, Gradients, Total, Worker, block_kl, clamped, for_each_block, part_of, spread
+
+Draw = Callable[[int, Block], Tensor]  # a block's number and place → its noise [samples, ...] float32
 
 
-def _noise(seed: Tensor, samples: int, mean: Tensor) -> Iterator[tuple[Block, Tensor]]:
-    """The blocks of mean [B, S, D], each with its noise [samples, ...] float32."""
-    generator = torch.Generator(mean.device).manual_seed(int(seed))
-    for block in blocks(mean.shape):
-        shape = (samples, *mean[block].shape)
-        yield block, torch.empty(shape, device=mean.device).normal_(generator=generator)
+def _noise(seed: int, samples: int, mean: Tensor) -> Draw:
+    """One thread's source of noise."""
+    generator = torch.Generator(mean.device)
+
+    def draw(number: int, block: Block) -> Tensor:
+        generator.manual_seed((seed + number * 0x9E3779B97F4A7C15) % 2**64)  # 2⁶⁴/φ: seeds far apart
+        return torch.empty((samples, *mean[block].shape), device=mean.device).normal_(generator=generator)
+
+    return draw
 
 
 def reparameterize_kl(
@@ -35,13 +41,21 @@ def reparameterize_kl(
 ) -> tuple[Tensor, Tensor]:
     """(z [samples, B, S, D] like mean, kl float32: [B, S, D], [B] or []) of [B, S, D] views; "batch" gives the sum."""
     z = mean.new_empty((samples, *mean.shape))
-    total = Total(mean, reduction)
-    for block, eps in _noise(seed, samples, mean):
-        center = mean[block].float()
-        sigma, log_var = spread(clamped(logvar[block].float(), clamp), parameterization)
-        z[(slice(None), *block)] = eps.mul_(sigma).add_(center)
-        priors = part_of((prior_mean, prior_logvar), block)
-        total.add(block, block_kl(center, log_var, priors, free_bits))
+    total, start = Total(mean, reduction), int(seed)
+
+    def make_worker() -> Worker:
+        draw = _noise(start, samples, mean)
+
+        def sample(number: int, block: Block) -> None:
+            center = mean[block].float()
+            sigma, log_var = spread(clamped(logvar[block].float(), clamp), parameterization)
+            z[(slice(None), *block)] = draw(number, block).mul_(sigma).add_(center)
+            priors = part_of((prior_mean, prior_logvar), block)
+            total.add(number, block, block_kl(center, log_var, priors, free_bits))
+
+        return sample
+
+    for_each_block(mean, make_worker)
     return z, total.result()
 
 
@@ -60,6 +74,11 @@ def reparameterize_kl_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of mean, logvar (their dtype) and, with prior_grad, of the prior's two (float32), all [B, S, D]."""
     gradients = Gradients(mean, logvar, prior_mean, prior_logvar, parameterization, clamp, free_bits, prior_grad)
-    for block, eps in _noise(seed, len(grad_z), mean):
-        gradients.store(block, grad_kl, grad_z[(slice(None), *block)], eps)
+    start = int(seed)
+
+    def make_worker() -> Worker:
+        draw = _noise(start, len(grad_z), mean)
+        return lambda number, block: gradients.store(block, grad_kl, grad_z[(slice(None), *block)], draw(number, block))
+
+    for_each_block(mean, make_worker)
     return gradients.results

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ._rows import row_blocks
+from ._threads import on_threads, threads_for
 from .nearest_code import nearest_code
 
 _ROWS = 2048
@@ -19,8 +20,11 @@ def vector_quantize(x: Tensor, codebook: Tensor, mask: Tensor | None, metric: st
     index -1 and NaN."""
     indices = nearest_code(x, codebook, metric)
     quantized = torch.empty_like(x)
-    squared_error = torch.zeros((), device=x.device)
-    for block in row_blocks(x, _ROWS):
+    blocks = list(enumerate(row_blocks(x, _ROWS)))
+    errors = torch.zeros(len(blocks), device=x.device)
+
+    def gather(item: tuple[int, tuple[slice, slice]]) -> None:
+        number, block = item
         index = indices[block]
         code = codebook[index.clamp(min=0)].masked_fill_((index < 0)[..., None], torch.nan)
         difference = x[block] - code
@@ -29,10 +33,12 @@ def vector_quantize(x: Tensor, codebook: Tensor, mask: Tensor | None, metric: st
             code.masked_fill_(dropped, 0.0)
             difference.masked_fill_(dropped, 0.0)
         quantized[block] = code
-        squared_error += torch.linalg.vecdot(difference, difference).sum()
+        errors[number] = torch.linalg.vecdot(difference, difference).sum()
+
+    on_threads(lambda: gather, blocks, threads_for(x))
     if mask is not None:
         indices.masked_fill_(~mask, -1)
-    return quantized, indices, squared_error
+    return quantized, indices, errors.sum()
 
 
 def vector_quantize_backward(
@@ -41,8 +47,11 @@ def vector_quantize_backward(
     """grad + scale·(x - code) for kept rows, 0 for masked ones, NaN where x is not finite. grad and x [B, S, D], scale
     0-d float32 → like x."""
     grad_x = torch.empty_like(x)
-    for block in row_blocks(x, _ROWS):
+
+    def differentiate(block: tuple[slice, slice]) -> None:
         total = x[block] - codebook[indices[block].clamp(min=0)]
         total = total.mul_(scale).add_(grad[block])
         grad_x[block] = total if mask is None else total.masked_fill_(~mask[block][..., None], 0.0)
+
+    on_threads(lambda: differentiate, list(row_blocks(x, _ROWS)), threads_for(x))
     return grad_x
