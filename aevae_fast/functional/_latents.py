@@ -41,14 +41,32 @@ def check_options(
 ) -> None:
     check_choice("parameterization", parameterization, PARAMETERIZATIONS)
     check_choice("reduction", reduction, REDUCTIONS)
-    if clamp is not None and not (isinstance(clamp, tuple | list) and len(clamp) == 2 and clamp[0] <= clamp[1]):
-        raise ValueError(f"clamp must be None or (lo, hi) with lo <= hi; got {clamp!r}")
+    if clamp is not None:
+        if not (isinstance(clamp, tuple | list) and all(map(_is_number, clamp))):
+            raise TypeError(f"clamp must be None or two numbers (lo, hi); got {clamp!r}")
+        if not (len(clamp) == 2 and clamp[0] <= clamp[1]):
+            raise ValueError(f"clamp must be None or (lo, hi) with lo <= hi; got {clamp!r}")
+    if not _is_number(free_bits):
+        raise TypeError(f"free_bits must be a number of nats; got {type(free_bits).__name__}")
     if not 0 <= free_bits < math.inf:
         raise ValueError(f"free_bits must be a finite number of nats, at least 0; got {free_bits}")
     if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int)):
         raise TypeError(f"samples must be None or an int; got {type(samples).__name__}")
     if samples is not None and samples < 1:
         raise ValueError(f"samples must be None or at least 1; got {samples}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_generator(generator: torch.Generator | None, mean: Tensor) -> None:
+    if generator is None:
+        return
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be None or a torch.Generator; got {type(generator).__name__}")
+    if generator.device.type != mean.device.type:
+        raise ValueError(f"generator must be on mean's device, {mean.device}; got {generator.device}")
 
 
 def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:

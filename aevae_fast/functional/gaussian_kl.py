@@ -25,7 +25,8 @@ def gaussian_kl(
     impl: Impl | None = None,
 ) -> Tensor:
     """KL(N(mean, σ²) ‖ N(m, s²)) = ½((mean - m)²/s² + eʷ - 1 - w), w = ln σ² - ln s²; Kingma & Welling 2014
-    (arXiv:1312.6114), appendix B. Accurate where σ is near s, as eʷ - 1 - w is summed as a series there.
+    (arXiv:1312.6114), appendix B. Accurate where σ is near s, as eʷ - 1 - w is summed as a series there. Gradients are
+    of first order; to differentiate them again take impl="reference".
 
     Args:
         mean, logvar: `[B, ...]`, any strides: chunks of one encoder output and channel-first maps are read in place.

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from .. import reference
 from ._dispatch import Impl, choose, run
-from ._latents import check_gaussian, check_options, lay_out
+from ._latents import check_gaussian, check_generator, check_options, lay_out
 from .gaussian_kl import both, bounds, needed, shaped
 
 
@@ -32,7 +32,10 @@ def reparameterize_kl(
     One pass forward and one backward. A seed of 64 bits is drawn from torch's generator, on the device. The noise
     follows from it and from an element's place in mean's memory, and is drawn again for the gradient, so that only the
     inputs and the seed are kept. The same generator state gives the same z for the same layout on the same device; on a
-    CPU a prior that broadcasts along some axes only belongs to the layout.
+    CPU a prior that broadcasts along some axes only belongs to the layout. Ranks whose generators are seeded alike draw
+    alike: for noise of its own seed each by its rank, as in `torch.manual_seed(seed + rank)`.
+
+    Gradients are of first order; to differentiate them again take impl="reference".
 
     Args:
         mean, logvar: `[B, ...]`, any strides: chunks of one encoder output and channel-first maps are read in place.
@@ -61,8 +64,7 @@ def reparameterize_kl(
     """
     check_gaussian(mean, logvar, prior_mean, prior_logvar)
     check_options(parameterization, clamp, free_bits, reduction, samples)
-    if generator is not None and generator.device.type != mean.device.type:
-        raise ValueError(f"generator must be on mean's device, {mean.device}; got {generator.device}")
+    check_generator(generator, mean)
     impl_ = choose(impl, *[t for t in (mean, prior_mean, prior_logvar) if t is not None])
     options: dict[str, Any] = {"parameterization": parameterization, "clamp": clamp, "free_bits": free_bits}
     layout = lay_out(mean, logvar, *both(mean, prior_mean, prior_logvar))

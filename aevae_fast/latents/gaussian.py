@@ -14,7 +14,8 @@ class GaussianLatent(nn.Module):
     """z ~ N(mean, σ²) by reparameterization, and KL(N(mean, σ²) ‖ prior); Kingma & Welling 2014 (arXiv:1312.6114).
 
     In training z is a sample: mean + σ·ε. In `eval()` z is the mean itself, and the KL is the same as in training. The
-    noise follows from torch's generator, also under activation checkpointing, and is not kept for the backward pass.
+    noise follows from torch's generator, also under activation checkpointing, and is not kept for the backward pass;
+    ranks draw different noise where their generators are seeded differently.
 
     Args:
         dim: the axis of the encoder's output that holds mean and log-variance, one half after the other. It must not be
@@ -51,6 +52,8 @@ class GaussianLatent(nn.Module):
     ) -> None:
         super().__init__()
         check_options(parameterization, clamp, free_bits, reduction, samples)
+        if isinstance(dim, bool) or not isinstance(dim, int):
+            raise TypeError(f"dim must be an int, the axis that holds both halves; got {type(dim).__name__}")
         if dim == 0:
             raise ValueError("dim must not be the batch, axis 0; got 0")
         self.dim, self.parameterization, self.clamp = dim, parameterization, clamp

@@ -1,5 +1,6 @@
 """`reparameterize_kl` and `gaussian_kl` on the CPU path: values, gradients, layouts, tracing, bad input."""
 
+import math
 import re
 from typing import Any
 
@@ -184,6 +185,17 @@ def test_empty(shape: tuple[int, ...], impl: Any) -> None:
     assert functional.gaussian_kl(x, x, reduction="latent", impl=impl).shape == shape[:1]
 
 
+def test_the_reference_differentiates_twice() -> None:
+    """½ Σ eʷ has itself as its second derivative; the fast forms know the first alone."""
+    logvar = torch.randn(2, 3, requires_grad=True)
+    for impl, twice in (("reference", True), (None, False)):
+        kl = functional.gaussian_kl(torch.zeros(2, 3), logvar, reduction="latent", impl=impl)
+        (slope,) = torch.autograd.grad(kl.sum(), logvar, create_graph=True)
+        assert slope.requires_grad == twice
+        if twice:
+            torch.testing.assert_close(torch.autograd.grad(slope.sum(), logvar)[0], logvar.exp() / 2)
+
+
 X = torch.zeros(4, 6)
 BAD: list[tuple[type[Exception], str, dict[str, Any]]] = [
     (TypeError, "mean must be a torch.Tensor; got list", {"mean": [1.0]}),
@@ -197,9 +209,14 @@ BAD: list[tuple[type[Exception], str, dict[str, Any]]] = [
     (ValueError, "parameterization must be one of .*; got 'var'", {"parameterization": "var"}),
     (ValueError, "reduction must be one of .*; got 'mean'", {"reduction": "mean"}),
     (ValueError, r"clamp must be None or \(lo, hi\) with lo <= hi; got \(2, 1\)", {"clamp": (2, 1)}),
+    (ValueError, r"clamp must be None or \(lo, hi\) with lo <= hi; got \(nan, 1\)", {"clamp": (math.nan, 1)}),
+    (TypeError, r"clamp must be None or two numbers .*; got \(0, '1'\)", {"clamp": (0, "1")}),
+    (TypeError, r"clamp must be None or two numbers .*; got \(None, 1\)", {"clamp": (None, 1)}),
     (ValueError, "free_bits must be .* at least 0; got -0.1", {"free_bits": -0.1}),
+    (TypeError, "free_bits must be a number of nats; got NoneType", {"free_bits": None}),
     (ValueError, "samples must be None or at least 1; got 0", {"samples": 0}),
     (TypeError, "samples must be None or an int; got float", {"samples": 2.0}),
+    (TypeError, "generator must be None or a torch.Generator; got int", {"generator": 3}),
     (ValueError, "impl='portable' does not compute in float64", {"prior_mean": X.double(), "impl": "portable"}),
 ]
 
@@ -209,6 +226,6 @@ def test_bad_input_is_named(error: type[Exception], message: str, given: dict[st
     given = {"mean": X, "logvar": X, **given}
     with pytest.raises(error, match=message):
         functional.reparameterize_kl(**given)
-    if "samples" not in given:
+    if not {"samples", "generator"} & set(given):
         with pytest.raises(error, match=message):
             functional.gaussian_kl(**given)

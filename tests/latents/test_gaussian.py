@@ -61,6 +61,12 @@ def test_generator_and_low_precision() -> None:
     assert draws[0][1].dtype == torch.float32
 
 
+def test_a_dim_that_is_no_axis_is_refused() -> None:
+    for dim in ("1", 1.0, True):
+        with pytest.raises(TypeError, match=f"dim must be an int.*; got {type(dim).__name__}"):
+            GaussianLatent(dim)  # type: ignore[arg-type]
+
+
 def test_compiles_without_a_break() -> None:
     torch._dynamo.reset()
     layer, x = GaussianLatent(), torch.randn(5, 8)
