@@ -34,8 +34,8 @@ class Autoencoder(ImageAutoencoder):
     """An image autoencoder with a deterministic latent, and with `noise` the noisy one.
 
     In training the noisy autoencoder decodes z + N(0, noise · R²), one draw for each element of the latent: `noise` is
-    a variance, in units of R², where R is the root mean square distance of the training latents from their centre. What
-    the latents' scale is, the noise follows; the encoder cannot escape it by larger latents.
+    a variance, in units of R², where R is the root mean square distance of the training latents from their centre. The
+    noise follows the latents' scale, in the gradient too, so that the encoder has nothing from larger latents.
 
     The training latents' centre, R and range are remembered in `statistics`; `sample` draws latents uniformly from that
     range, and has nothing to draw from before training.
@@ -86,8 +86,16 @@ class Autoencoder(ImageAutoencoder):
         return AutoencoderOutput(self.likelihood.mean(decoded), latent, loss, loss)
 
     def _noise_like(self, latent: Tensor) -> Tensor:
-        scale = (self.noise * self.statistics.radius_squared).sqrt()
+        scale = (self.noise * self.statistics.radius_squared).sqrt() * self._growth(latent)
         return (scale * torch.randn_like(latent, dtype=scale.dtype)).to(latent.dtype)
+
+    def _growth(self, latent: Tensor) -> Tensor:
+        """1, with the gradient of R over R by the batch. Without it larger latents would seem to drown the noise, and R
+        grows a thousandfold within a thousand steps."""
+        rows = (latent - self.statistics.center).flatten(1)  # float32 of a half-precision latent
+        square = torch.where(rows.isfinite(), rows, 0).square().sum()
+        given = square.detach()
+        return (1 + (square - given) / given.clamp(min=torch.finfo(given.dtype).tiny)).sqrt()
 
     def _mean(self, encoded: Tensor) -> Tensor:
         return encoded

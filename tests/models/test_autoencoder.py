@@ -61,10 +61,13 @@ def test_without_noise_training_decodes_the_latent_itself():
     assert torch.equal(model(x).latent, model.encoder(x))
 
 
-def test_the_gradient_takes_the_noise_as_given():
-    model, x = noisy(0.05), images(8).requires_grad_()
-    model(x).latent.sum().backward()
-    torch.testing.assert_close(x.grad, torch.ones_like(x))
+def test_in_the_gradient_the_noise_grows_with_the_latents():
+    model, x = noisy(0.5), images(8).requires_grad_()
+    output, weight = model(x).latent, torch.randn(8, 64)
+    (weight * output).sum().backward()
+    center = model.statistics.center  # of this one batch; the latents are x itself
+    along = (x.grad * (x.detach().flatten(1) - center).view_as(x)).sum()  # by how much a larger scale changes the sum
+    torch.testing.assert_close(along, (weight * (output.detach() - center)).sum(), rtol=1e-4, atol=1e-4)
 
 
 def test_sampling_stays_in_the_remembered_range_and_fills_it():
