@@ -1,5 +1,6 @@
 """Pictures: every shape of data can be drawn."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,9 +9,13 @@ from aevae_fast.training.pictures import (
     code_colours,
     draw_code_maps,
     draw_codebook_curves,
+    draw_grid,
+    draw_likelihood_curves,
     draw_reconstructions,
+    draw_rows,
     draw_usage,
     save_figure,
+    tile,
 )
 
 
@@ -23,7 +28,12 @@ def test_reconstructions(count, channels, tmp_path):
     figure = draw_reconstructions(images, images * 1.5 - 0.2, "title")
     save_figure(figure, tmp_path / "new" / "picture.png")
     assert (tmp_path / "new" / "picture.png").stat().st_size > 0
-    assert sum(len(axes.images) for axes in figure.axes) == 2 * count
+    rows = -(-count // 10)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["original", "decoded"] * rows
+    shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
+    first, last = np.moveaxis(images.numpy(), 1, -1)[[0, 10 * (rows - 1)]]
+    assert np.array_equal(shown[0].reshape(8, -1, channels)[:, :8], first)
+    assert np.array_equal(shown[-2].reshape(8, -1, channels)[:, :8], last)
 
 
 def test_usage_says_how_many_codes_live():
@@ -52,3 +62,44 @@ def test_code_maps_colour_each_position_by_its_code():
     figure = draw_code_maps(images, indices, images, codebook)
     shown = torch.as_tensor(figure.axes[2].images[0].get_array())
     torch.testing.assert_close(shown, code_colours(codebook)[indices[0]])
+
+
+def test_tiles_stand_row_by_row_with_gaps():
+    images = torch.rand(5, 3, 2, 4)
+    whole = tile(images, columns=3)
+    assert whole.shape == (3, 2 * 2 + 1, 3 * 4 + 2)
+    for number, image in enumerate(images):
+        top, left = number // 3 * 3, number % 3 * 5
+        assert torch.equal(whole[:, top : top + 2, left : left + 4], image)
+    assert (whole[:, 2] == 1).all()
+    assert (whole[:, 3:, 10:] == 1).all()  # the place that stays empty
+
+
+@pytest.mark.parametrize("count", [1, 5, 30], ids=["one", "one-row", "row-not-full"])
+def test_grid(count, tmp_path):
+    save_figure(draw_grid(torch.rand(count, 1, 8, 8), "title"), tmp_path / "grid.png")
+    assert (tmp_path / "grid.png").stat().st_size > 0
+
+
+def test_rows_have_their_labels():
+    figure = draw_rows([torch.rand(4, 3, 8, 8)] * 2, ["first", "second"], "title", ends=("a", "b"))
+    assert [axes.get_ylabel() for axes in figure.axes] == ["first", "second"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out", "titles"),
+    [
+        pytest.param({"step": []}, {"step": [1.0], "reconstruction_loss": [40.0]}, 1, id="too-short"),
+        pytest.param(
+            {"step": [10.0], "reconstruction_loss": [-50.0], "kl": [3.0]},
+            {"step": [10.0], "reconstruction_loss": [-48.0], "kl": [3.0], "elbo": [45.0]},
+            3,
+            id="density-above-1",
+        ),
+    ],
+)
+def test_likelihood_curves(train, held_out, titles, tmp_path):
+    figure = draw_likelihood_curves(train, held_out)
+    save_figure(figure, tmp_path / "curves.png")
+    assert len(figure.axes) == titles

@@ -1,6 +1,7 @@
 """Exact resume: a run that was stopped ends with the same bits as one that was not."""
 
 import dataclasses
+import shutil
 import signal
 
 import pytest
@@ -13,7 +14,7 @@ from aevae_fast.training.checkpoint import checkpoint_file
 from aevae_fast.training.module import TrainingModule
 from aevae_fast.training.runs import build_model
 
-from .conftest import SMALL
+from .conftest import SMALL, SMALL_NOISY, SMALL_VAE
 
 OPTIONS = {"batch_size": 32, "device": "cpu", "seed": 3}  # 1617 images: 50 steps an epoch
 
@@ -100,6 +101,21 @@ def test_stopped_and_resumed_equals_straight(new_model, images, tmp_path, monkey
     assert_same(state_of(checkpoint_file(tmp_path / "parts")), state_of(checkpoint_file(tmp_path / "whole")))
 
 
+@pytest.mark.parametrize("settings", [SMALL_VAE, SMALL_NOISY], ids=["vae", "noisy-autoencoder"])
+def test_models_that_draw_and_follow_the_step_resume_exactly(images, tmp_path, monkeypatch, settings):
+    def new():
+        return build_model(settings, images)
+
+    whole, again = new(), new()
+    fit(whole, images, tmp_path / "whole", steps=24, **OPTIONS)
+    monkeypatch.setattr(TrainingModule, "configure_callbacks", lambda self: [StopAt(7, signal.SIGINT)])
+    assert fit(new(), images, tmp_path / "parts", steps=24, **OPTIONS).step == 7  # within the warm-up
+    monkeypatch.undo()
+    fit(again, images, tmp_path / "parts", steps=24, resume=True, **OPTIONS)
+    assert_same(dict(again.state_dict()), dict(whole.state_dict()))
+    assert_same(state_of(checkpoint_file(tmp_path / "parts")), state_of(checkpoint_file(tmp_path / "whole")))
+
+
 def test_a_finished_run_can_be_made_longer(new_model, images, tmp_path):
     whole = straight(new_model, images, tmp_path / "whole", 40)
     straight(new_model, images, tmp_path / "parts", 20)
@@ -166,14 +182,13 @@ def flipped(content):
         pytest.param(lambda content: b"dear diary", "got a broken file", id="text"),
     ],
 )
-def test_a_broken_state_is_named_and_nothing_changes(new_model, images, tmp_path, broken, message):
-    settings = dataclasses.replace(SMALL, steps=2)
-    train_run(settings, images, tmp_path)
-    file = checkpoint_file(tmp_path)
+def test_a_broken_state_is_named_and_nothing_changes(run, images, tmp_path, broken, message):
+    shutil.copytree(run[0], tmp_path / "run")
+    file = checkpoint_file(tmp_path / "run")
     file.write_bytes(broken(file.read_bytes()))
     before = contents(tmp_path)
     with pytest.raises(ValueError, match=f"resume: expected the state of a run in .*last.ckpt, {message}"):
-        train_run(dataclasses.replace(settings, steps=4), images, tmp_path, resume=True)
+        train_run(dataclasses.replace(SMALL, steps=30), images, tmp_path / "run", resume=True)
     assert contents(tmp_path) == before
 
 

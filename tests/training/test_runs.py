@@ -14,14 +14,6 @@ from aevae_fast.training.runs import prepare_out
 PICTURES = ("code_maps.png", "codebook_usage.png", "curves.png", "reconstructions.png")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, images):
-    from .conftest import SMALL
-
-    out = tmp_path_factory.mktemp("runs") / "run"
-    return out, *train_run(SMALL, images, out)
-
-
 def test_pictures_are_there(run):
     out, _, _ = run
     assert sorted(file.name for file in (out / "pictures").iterdir()) == list(PICTURES)

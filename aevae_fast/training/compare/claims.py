@@ -6,7 +6,7 @@ all of them; by chance alone that happens once in 2^sets.
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
@@ -49,6 +49,11 @@ class Claim:
         """`supported` where every check holds, `supported in part` where some do, else `not supported`."""
         held = sum(check.holds for check in self.checks)
         return {0: "not supported", len(self.checks): "supported"}.get(held, "supported in part")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        checks = [asdict(check) for check in self.checks]
+        return {"letter": self.letter, "statement": self.statement, "verdict": self.verdict, "checks": checks}
 
 
 def judge(metrics: dict[str, Any]) -> list[Claim]:

@@ -21,8 +21,8 @@ where steps in feature space are all alike; length over distance is 1 where the 
 precision is the share of the images half-way that look real.
 
 **Total correlation** of the Gaussian that fits the training latents (a sample of each, where there is a posterior): 0
-where the elements of the latent do not depend on each other. A latent is in use where its mean varies from image to
-image by more than 0.01.
+where the elements of the latent do not depend on each other. A VAE's latent is in use where the variance of its mean
+from image to image is above 0.01.
 
 ± is the standard deviation over {sets} sets of samples, or over {sets} parts of the held-out images. It does not hold
 what another seed of training would change: one model of each kind was trained."""
@@ -47,8 +47,8 @@ def write_page(metrics: dict[str, Any], claims: list[Claim], picture: str) -> st
         origin += f", commit {metrics['commit'][:12]}"
     introduction = (
         f"Four models of one body ({settings['body']}, {settings['channels']} channels, {settings['latent_dim']} "
-        f"latents, {settings['likelihood']} likelihood), trained alike on {metrics['data']}: {settings['steps']} steps of "
-        f"{settings['batch_size']} images in the same order, seed {settings['seed']}. {origin}; "
+        f"latents, {settings['likelihood']} likelihood), trained alike on {metrics['data']}: {settings['steps']} steps "
+        f"of {settings['batch_size']} images in the same order, seed {settings['seed']}. {origin}; "
         f"training took {metrics['seconds']['training']:.0f} s, measuring {metrics['seconds']['measuring']:.0f} s."
     )
     yardstick = metrics["yardsticks"]

@@ -12,8 +12,8 @@ from torch import Tensor
 from aevae_fast.data import ImageDataset
 
 from ..families import device_of, some_images
-from ..pictures import tile
-from ..pictures.canvas import BLUE, FONT, GREY, INK, ORANGE, blank, plain, show
+from ..pictures.canvas import BLUE, FONT, GREY, INK, ORANGE, plain
+from ..pictures.grids import strip
 from .contenders import AUTOENCODER, NOISY
 
 _COLUMNS, _SAMPLE_ROWS, _WAYS = 10, 3, 3
@@ -78,9 +78,7 @@ def _draw_model(panel: SubFigure, one: Exhibit) -> None:
     heights = [-(-len(images) // _COLUMNS) for images in rows.values()]
     axes = panel.subplots(len(rows), 1, height_ratios=heights)
     for ax, (label, images) in zip(axes, rows.items(), strict=True):
-        blank(ax)
-        show(ax, tile(images, _COLUMNS))
-        ax.set_ylabel(label, fontsize=FONT - 1, color=INK, rotation=0, ha="right", va="center")
+        strip(ax, images, _COLUMNS, label)
 
 
 def _draw_numbers(part: SubFigure, metrics: dict[str, Any]) -> None:
@@ -102,9 +100,10 @@ def _draw_numbers(part: SubFigure, metrics: dict[str, Any]) -> None:
         axes.bar(range(len(models)), values, color=_COLOURS, width=0.65)
         axes.axhline(fmean(real[measure]), color=INK, lw=1.2, ls=(0, (4, 3)))
         axes.annotate(
-            "real images", (len(models) - 0.55, fmean(real[measure])), xytext=(0, 3), textcoords="offset points",
-            ha="right", fontsize=FONT - 2, color=INK,
+            "real\nimages", (len(models) - 0.5, fmean(real[measure])), xytext=(0, 3), textcoords="offset points",
+            fontsize=FONT - 2, color=INK,
         )  # fmt: skip
+        axes.set_xlim(right=len(models) + 0.1)
         axes.set_xticks(range(len(models)), [model["title"].replace(" ", "\n", 1) for model in models])
         axes.set_title(title, fontsize=FONT + 1, color=INK)
     for axes in (left, middle, right):

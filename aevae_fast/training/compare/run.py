@@ -101,7 +101,7 @@ def compare(
     show.print("\n[bold]Measuring[/bold]", highlight=False)
     metrics, exhibits = _measured(settings, chosen, images, trained, out)
     claims = judge(metrics)
-    metrics["claims"] = [dataclasses.asdict(claim) | {"verdict": claim.verdict} for claim in claims]
+    metrics["claims"] = [claim.as_dict() for claim in claims]
     save_figure(draw_page(exhibits, metrics), out / PICTURE_FILE, dpi=110)
     (out / PAGE_FILE).write_text(write_page(metrics, claims, PICTURE_FILE), encoding="utf-8")
     (out / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")

@@ -23,7 +23,7 @@ def model_table(metrics: dict[str, Any]) -> Table:
                 spread(model["reconstruction_mse"], 4),
                 f"{held_out['reconstruction_loss']:.1f}",
                 f"{held_out['kl']:.1f}" if "kl" in held_out else "",
-                str(model["active"]),
+                str(model["active"]) if "kl" in held_out else "",
                 spread(model["total_correlation"], 2),
                 spread(noise["mse"][noise["scales"].index(0.4)], 4),
                 spread(ways["largest_to_mean_step"], 2),

@@ -39,8 +39,9 @@ class AutoencoderFamily(ContinuousFamily):
         return Autoencoder(noise=settings.noise, **settings.network(images))
 
     def describe(self, settings: AutoencoderSettings) -> str:
-        noisy = f", noise {settings.noise:g}," if settings.noise else ""
-        return f"{'Noisy autoencoder' if noisy else 'Autoencoder'} with a latent of {settings.latent_dim}{noisy}"
+        if settings.noise:
+            return f"Noisy autoencoder with a latent of {settings.latent_dim}, noise {settings.noise:g}"
+        return f"Autoencoder with a latent of {settings.latent_dim}"
 
     def measure(self, model: Any, images: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         return {"reconstruction_loss": model(images).reconstruction_loss.expand(len(images))}

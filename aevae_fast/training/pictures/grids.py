@@ -3,8 +3,10 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -20,18 +22,14 @@ def draw_reconstructions(originals: Tensor, reconstructions: Tensor, title: str)
         title: headline.
     """
     columns = min(10, len(originals))
-    pairs = -(-len(originals) // columns)
-    figure = Figure(figsize=(0.9 * columns + 0.6, 2.05 * pairs + 0.6), layout="constrained")
+    starts = range(0, len(originals), columns)
+    figure = Figure(figsize=(0.85 * columns + 0.9, 1.85 * len(starts) + 0.6), layout="constrained")
     figure.suptitle(title, fontsize=FONT + 2, color=INK)
-    for pair, part in enumerate(figure.subfigures(pairs, 1, squeeze=False, hspace=0.03)[:, 0]):
-        axes = part.subplots(2, columns, squeeze=False)
-        for row, (label, images) in enumerate((("original", originals), ("decoded", reconstructions))):
-            for column in range(columns):
-                number = pair * columns + column
-                blank(axes[row, column])
-                if number < len(images):
-                    show(axes[row, column], images[number])
-            axes[row, 0].set_ylabel(label, fontsize=FONT - 2, color=INK)
+    for start, part in zip(starts, np.ravel(np.asarray(figure.subfigures(len(starts), 1, hspace=0.03))), strict=True):
+        for axes, (label, images) in zip(
+            part.subplots(2, 1), (("original", originals), ("decoded", reconstructions)), strict=True
+        ):
+            strip(axes, images[start : start + columns], columns, label)
     return figure
 
 
@@ -70,14 +68,20 @@ def draw_rows(rows: Sequence[Tensor], labels: Sequence[str], title: str, ends: t
         ends: words above the first and the last column.
     """
     columns = len(rows[0])
-    figure = Figure(figsize=(0.8 * columns + 1.2, 0.82 * len(rows) + 0.6), layout="constrained")
+    figure = Figure(figsize=(0.8 * columns + 1.2, 0.84 * len(rows) + 0.6), layout="constrained")
     figure.suptitle(title, fontsize=FONT + 2, color=INK)
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for row, (images, label) in enumerate(zip(rows, labels, strict=True)):
-        for column in range(columns):
-            blank(axes[row, column])
-            show(axes[row, column], images[column])
-        axes[row, 0].set_ylabel(label, fontsize=FONT - 1, color=INK, rotation=0, ha="right", va="center")
-    for column, word in ((0, ends[0]), (columns - 1, ends[1])) if ends else ():
-        axes[0, column].set_title(word, fontsize=FONT - 1, color=INK)
+    axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+    for ax, images, label in zip(axes, rows, labels, strict=True):
+        strip(ax, images, columns, label)
+    for word, place in zip(ends or (), (0.5, columns - 0.5), strict=False):
+        axes[0].text(
+            place / columns, 1.04, word, transform=axes[0].transAxes, ha="center", fontsize=FONT - 1, color=INK
+        )
     return figure
+
+
+def strip(axes: Axes, images: Tensor, columns: int, label: str) -> None:
+    """Images `[N, C, H, W]` side by side, in rows of `columns`, and a label on the left."""
+    blank(axes)
+    show(axes, tile(images, columns, gap=max(1, images.shape[-1] // 14)))
+    axes.set_ylabel(label, fontsize=FONT - 1, color=INK, rotation=0, ha="right", va="center")
