@@ -55,9 +55,9 @@ def _ratio_excess(ratio, NATIVE: tl.constexpr):
     """h(2 ln ρ) and its derivative to ln ρ², ρ² - 1, of ρ = σ/s; NaN for a negative one."""
     d = ratio - 1.0
     slope = d * (ratio + 1.0)
-    p = -2.83695622e-01 + d * (2.61875201e-01 + d * (-2.56956822e-01 + d * 1.58407100e-01))
-    p = 5.00015331e-01 + d * (-4.00043322e-01 + d * (3.32559128e-01 + d * p))
-    near = d * d * (1.99999995e00 + d * (-6.66666383e-01 + d * p))
+    p = -2.75378138e-01 + d * (2.36735731e-01 + d * (-3.03441018e-01 + d * 2.86741138e-01))
+    p = 4.99985367e-01 + d * (-4.00465548e-01 + d * (3.34116429e-01 + d * p))
+    near = d * d * (2.00000000e00 + d * (-6.66661263e-01 + d * p))  # good to 1.5e-7 of it over |d| < 0.4
     logarithm = libdevice.fast_log2f(ratio) if NATIVE else tl.log2(ratio)
     return tl.where(tl.abs(d) < 0.4, near, slope - TWO_LN2 * logarithm), slope
 
