@@ -20,18 +20,25 @@ def triton_obstacle(device: torch.device) -> str | None:
     return f"Triton does not serve {device.type} devices (TRITON_INTERPRET=1 runs the kernels slowly on a CPU)"
 
 
+def check_impl(impl: Impl | None) -> None:
+    """Is it a name that exists? Whether it can run depends on the tensors that come."""
+    if impl not in (None, "reference", "portable", "triton"):
+        raise ValueError(f"impl must be None, 'reference', 'portable' or 'triton'; got {impl!r}")
+
+
 def choose(impl: Impl | None, *tensors: Tensor) -> str:
     """The implementation for these tensors: "dispatch" leaves the choice to PyTorch's dispatcher, by device."""
+    check_impl(impl)
     double = any(tensor.dtype == torch.float64 for tensor in tensors)
     if impl is None:
         return "reference" if double else "dispatch"
-    if impl not in ("reference", "portable", "triton"):
-        raise ValueError(f"impl must be None, 'reference', 'portable' or 'triton'; got {impl!r}")
     if double and impl != "reference":
         raise ValueError(f"impl={impl!r} does not compute in float64; impl='reference' does")
-    if impl == "triton" and (obstacle := triton_obstacle(tensors[0].device)):
+    device = tensors[0].device
+    if impl == "triton" and (obstacle := triton_obstacle(device)):
         raise ValueError(f"impl='triton' cannot run here: {obstacle}; impl='portable' can")
-    return impl
+    # What the dispatcher would take goes through it: torch.compile knows operations, not the loading of what is behind.
+    return "dispatch" if impl == ("triton" if device.type == "cuda" else "portable") else impl
 
 
 def run(name: str, impl: str, *args: Any) -> Any:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .. import functional
 from ..functional import Impl
+from ..functional._dispatch import check_impl
 from ..functional._latents import check_options
 
 
@@ -52,6 +53,7 @@ class GaussianLatent(nn.Module):
     ) -> None:
         super().__init__()
         check_options(parameterization, clamp, free_bits, reduction, samples)
+        check_impl(impl)
         if isinstance(dim, bool) or not isinstance(dim, int):
             raise TypeError(f"dim must be an int, the axis that holds both halves; got {type(dim).__name__}")
         if dim == 0:

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from .. import functional
 from ..functional import Impl
 from ..functional._checks import check_device, check_input, check_rows
-from ..functional._dispatch import choose
+from ..functional._dispatch import check_impl
 from .codebook import Codebook
 from .loading import LoadsWhole
 from .updates import move
@@ -95,7 +95,7 @@ class VectorQuantize(LoadsWhole):
             raise ValueError(f"eps must be above 0; got {eps}")
         if kmeans_iters < 0:
             raise ValueError(f"kmeans_iters must be at least 0; got {kmeans_iters}")
-        choose(impl)
+        check_impl(impl)
         if threshold_ema_dead_code is not None and not threshold_ema_dead_code >= 0:
             raise ValueError(f"threshold_ema_dead_code must be None or at least 0; got {threshold_ema_dead_code}")
         if learnable_codebook and ema_update:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.library import opcheck
 
-from aevae_fast import functional
+from aevae_fast import GaussianLatent, VectorQuantize, functional
 from aevae_fast.functional._checks import as_rows
 
 OPS = torch.ops.aevae_fast
@@ -148,3 +148,25 @@ def _on_cpu_without_interpreter() -> None:
 def test_bad_input_is_named(error: type[Exception], message: str, call: Any) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_forced_portable_form_compiles_whole() -> None:
+    x, codebook = torch.randn(12, 6, requires_grad=True), torch.randn(7, 6)
+    expected = functional.vector_quantize(x, codebook)
+    compiled = torch.compile(functional.vector_quantize, fullgraph=True, backend="aot_eager")
+    quantized, indices, loss = compiled(x, codebook, impl="portable")
+    loss.backward()
+    assert torch.equal(quantized, expected[0])
+    assert torch.equal(indices, expected[1])
+    assert x.grad is not None
+    assert x.grad.any()
+
+
+@pytest.mark.parametrize(
+    "layer", [lambda impl: VectorQuantize(6, 7, impl=impl), lambda impl: GaussianLatent(impl=impl)]
+)
+def test_layers_check_the_name_of_an_impl_when_built(layer: Any) -> None:
+    """Not whether it can run: the device is known when a tensor comes."""
+    layer("triton")
+    with pytest.raises(ValueError, match="impl must be None, 'reference', 'portable' or 'triton'; got 'cuda'"):
+        layer("cuda")
