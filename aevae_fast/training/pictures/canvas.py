@@ -17,7 +17,7 @@ FONT = 10
 def save_figure(figure: Figure, file: Path, dpi: int = 150) -> None:
     """Write `figure` as a PNG; the folder is made if it is not there."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=dpi, facecolor="white")
+    figure.savefig(file, dpi=dpi, facecolor="white", bbox_inches="tight", pad_inches=0.1)  # no label cut off
 
 
 def show(axes: Axes, image: Tensor) -> None:
