@@ -16,6 +16,7 @@ def model(title, *, samples, error, other=None, steps=2.0, halfway=0.3, correlat
         "reconstruction_mse": [error] * 4,
         "robustness": {"scales": [0.0, 0.2, 0.8], "mse": [[error] * 4, [2 * error] * 4, [3 * error] * 4]},
         "interpolation": {
+            "path_length": [steps] * 4,
             "largest_to_mean_step": [steps] * 4,
             "length_to_distance": [steps] * 4,
             "halfway_precision": [halfway] * 4,
@@ -76,12 +77,14 @@ def test_models_that_are_all_alike_support_none_of_the_differences(as_claimed):
         pytest.param(("noisy-autoencoder", "samples", "frechet_distance", GOOD), "b", 1, id="better-at-generating"),
         pytest.param(("vae", "samples", "precision", [0.7, 0.7, 0.3, 0.7]), "c", 0, id="one-set-looks-wrong"),
         pytest.param(("vae", "samples", "frechet_distance", POOR), "c", 1, id="near-scrambled-images"),
-        pytest.param(("vae", "interpolation", "length_to_distance", [9.0] * 4), "c", 2, id="detours"),
-        pytest.param(("vae", "interpolation", "largest_to_mean_step", [9.0] * 4), "c", 2, id="jumps"),
-        pytest.param(("vae", "interpolation", "halfway_precision", [0.1] * 4), "c", 3, id="unreal-half-way"),
-        pytest.param(("autoencoder", "other_draw", "frechet_distance", [0.3] * 4), "c", 4, id="a-fitted-prior-does"),
+        pytest.param(("autoencoder", "samples", "frechet_distance", GOOD), "c", 2, id="no-nearer-than-uniform"),
+        pytest.param(("vae", "interpolation", "path_length", [9.0] * 4), "c", 3, id="long-ways"),
+        pytest.param(("vae", "interpolation", "length_to_distance", [9.0] * 4), "c", 4, id="detours"),
+        pytest.param(("vae", "interpolation", "largest_to_mean_step", [9.0] * 4), "c", 5, id="jumps"),
+        pytest.param(("vae", "interpolation", "halfway_precision", [0.1] * 4), "c", 6, id="unreal-half-way"),
+        pytest.param(("autoencoder", "other_draw", "frechet_distance", [0.3] * 4), "c", 7, id="a-fitted-prior-does"),
         pytest.param(("beta-vae", "held_out", "kl", 30.0), "d", 1, id="tells-more"),
-        pytest.param(("beta-vae", "interpolation", "length_to_distance", [1.6] * 4), "d", 3, id="less-smooth"),
+        pytest.param(("beta-vae", "interpolation", "length_to_distance", [1.6] * 4), "d", 4, id="less-direct"),
     ],
 )
 def test_a_number_that_falls_the_other_way_is_seen(as_claimed, change, letter, number):

@@ -43,7 +43,8 @@ def test_the_page_says_what_the_numbers_say(compared):
     assert [claim.letter for claim in compared.claims] == list("abcd")
     for claim, again in zip(compared.claims, judge(compared.metrics), strict=True):
         assert claim == again
-        assert f"| ({claim.letter}) | {claim.statement} | **{claim.verdict}** |" in page
+        count = f"{sum(check.holds for check in claim.checks)} of {len(claim.checks)} rules hold"
+        assert f"| ({claim.letter}) | {claim.statement} | **{claim.verdict}**, {count} |" in page
         for check in claim.checks:
             assert f"{'**holds**' if check.holds else '**does not hold**'}: {check.rule} *{check.values}.*" in page
     assert "(compare.png)" in page

@@ -1,7 +1,8 @@
 """Autoencoder, noisy autoencoder, VAE and β-VAE side by side, and what is claimed of them put to the test."""
 
-from .claims import Check, Claim, judge
+from .claims import Claim, judge
 from .contenders import CompareSettings
+from .rules import Check
 from .run import Comparison, ComparisonInterrupted, compare, load_compare_settings
 
 __all__ = [

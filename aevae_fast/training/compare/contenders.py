@@ -54,9 +54,7 @@ def contenders(settings: CompareSettings) -> list[Contender]:
     shared = {field.name: getattr(settings, field.name) for field in dataclasses.fields(ContinuousSettings)}
     return [
         Contender(AUTOENCODER, "Autoencoder", AutoencoderSettings(**shared)),
-        Contender(
-            NOISY, f"Noisy autoencoder ({settings.noise:g})", AutoencoderSettings(**shared, noise=settings.noise)
-        ),
+        Contender(NOISY, "Noisy autoencoder", AutoencoderSettings(**shared, noise=settings.noise)),
         Contender(VAE, "VAE", VAESettings(**shared)),
-        Contender(BETA_VAE, f"β-VAE (β = {settings.beta:g})", VAESettings(**shared, beta=settings.beta)),
+        Contender(BETA_VAE, f"β-VAE, β = {settings.beta:g}", VAESettings(**shared, beta=settings.beta)),
     ]

@@ -1,5 +1,6 @@
 """The one page of pictures of a comparison."""
 
+import re
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -91,20 +92,20 @@ def _draw_numbers(part: SubFigure, metrics: dict[str, Any]) -> None:
     left.set_title("Error under latent noise", fontsize=FONT + 1, color=INK)
     left.set_ylim(bottom=0)
     left.legend(frameon=False, fontsize=FONT - 2)
-    real = metrics["yardsticks"]["real"]
+    yardsticks = {"real": (0, (4, 3)), "scrambled": (0, (1, 2))}
     for axes, measure, title in (
-        (middle, "frechet_distance", "Fréchet distance of samples"),
-        (right, "precision", "Share of samples that look real"),
+        (middle, "frechet_distance", "Fréchet distance of samples (0 is best)"),
+        (right, "precision", "Precision of samples (1 is best)"),
     ):
         values = [fmean(model["samples"][measure]) for model in models]
         axes.bar(range(len(models)), values, color=_COLOURS, width=0.65)
-        axes.axhline(fmean(real[measure]), color=INK, lw=1.2, ls=(0, (4, 3)))
-        axes.annotate(
-            "real\nimages", (len(models) - 0.5, fmean(real[measure])), xytext=(0, 3), textcoords="offset points",
-            fontsize=FONT - 2, color=INK,
-        )  # fmt: skip
-        axes.set_xlim(right=len(models) + 0.1)
-        axes.set_xticks(range(len(models)), [model["title"].replace(" ", "\n", 1) for model in models])
+        for name, dashes in yardsticks.items():
+            height = fmean(metrics["yardsticks"][name][measure])
+            axes.axhline(height, color=INK, lw=1.1, ls=dashes)
+            axes.text(len(models) - 0.5, height, f"{name}\nimages", va="center", fontsize=FONT - 2, color=INK,
+                      bbox={"color": "white", "pad": 1})  # fmt: skip
+        axes.set_xlim(right=len(models) + 0.25)
+        axes.set_xticks(range(len(models)), [re.sub(",? ", "\n", model["title"], count=1) for model in models])
         axes.set_title(title, fontsize=FONT + 1, color=INK)
     for axes in (left, middle, right):
         plain(axes)

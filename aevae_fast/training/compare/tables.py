@@ -12,7 +12,7 @@ def model_table(metrics: dict[str, Any]) -> Table:
     """What each model does with held-out images and with its latents."""
     headings = [
         "model", "error (MSE)", "-log p(x given z), nats", "KL, nats", "latents in use", "total correlation, nats",
-        "error, noise 0.4 R", "largest / mean step", "length / distance", "half-way precision",
+        "error, noise 0.4 R", "path length", "length / distance", "largest / mean step", "half-way precision",
     ]  # fmt: skip
     rows = []
     for model in metrics["models"].values():
@@ -26,8 +26,9 @@ def model_table(metrics: dict[str, Any]) -> Table:
                 str(model["active"]) if "kl" in held_out else "",
                 spread(model["total_correlation"], 2),
                 spread(noise["mse"][noise["scales"].index(0.4)], 4),
-                spread(ways["largest_to_mean_step"], 2),
+                spread(ways["path_length"], 0),
                 spread(ways["length_to_distance"], 2),
+                spread(ways["largest_to_mean_step"], 2),
                 spread(ways["halfway_precision"], 2),
             ]
         )
@@ -40,10 +41,10 @@ def sample_table(metrics: dict[str, Any]) -> Table:
     models, yardsticks = metrics["models"], metrics["yardsticks"]
     rows = [_quality_row("real images", yardsticks["real"])]
     for key, model in models.items():
-        drawn = "even over the latents' range" if key in (AUTOENCODER, NOISY) else "prior"
+        drawn = "uniform" if key in (AUTOENCODER, NOISY) else "prior"
         rows.append(_quality_row(f"{model['title']}: {drawn}", model["samples"]))
     for key, model in models.items():
-        drawn = "Gaussian that fits the latents" if key in (AUTOENCODER, NOISY) else "even over the latents' range"
+        drawn = "fitted Gaussian" if key in (AUTOENCODER, NOISY) else "uniform"
         rows.append(_quality_row(f"{model['title']}: {drawn}", model["other_draw"]))
     rows.append(_quality_row("scrambled images", yardsticks["scrambled"]))
     return headings, rows

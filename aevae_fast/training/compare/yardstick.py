@@ -12,6 +12,8 @@ from aevae_fast.metrics import Classifier, precision_recall, sample_quality, tra
 SETS = 4  # of samples, and parts of the held-out images: a difference counts where all of them agree
 FEWEST, _MOST = 48, 1000  # images in a set
 
+_NEIGHBOUR = 3  # of precision and recall, the paper's: a larger one lets more scrambled images pass as real
+
 Columns = dict[str, list[float]]  # a measure, and its value in each set
 
 
@@ -38,7 +40,7 @@ class Yardstick:
 
     def quality(self, sets: list[Tensor]) -> Columns:
         """`sample_quality` of each set of N images against the held-out ones."""
-        measured = [sample_quality(self.reference, self.classifier.features(images)) for images in sets]
+        measured = [sample_quality(self.reference, self.classifier.features(images), k=_NEIGHBOUR) for images in sets]
         return {
             field.name: [float(getattr(one, field.name)) for one in measured]
             for field in dataclasses.fields(measured[0])
@@ -46,7 +48,7 @@ class Yardstick:
 
     def precision(self, images: Tensor) -> float:
         """Share of the images that look real."""
-        return precision_recall(self.reference, self.classifier.features(images)).precision
+        return precision_recall(self.reference, self.classifier.features(images), _NEIGHBOUR).precision
 
     def real(self) -> list[Tensor]:
         """Sets of real images: what perfect samples would score."""
