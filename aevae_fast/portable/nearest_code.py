@@ -164,7 +164,7 @@ def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
         return search
 
     few = max(1, min(512, _SCORES // len(codes.columns)))  # they have scores against all codes at once
-    with full_precision():
+    with full_precision(x.device):
         on_threads(make_worker, list(row_blocks(x, rows)), threads_for(x))
         for place in torch.nonzero(~certified).split(few):
             indices[place[:, 0], place[:, 1]] = _resolve(x[place[:, 0], place[:, 1]].float(), codebook, codes, metric)

@@ -33,7 +33,7 @@ def vector_quantize(x: Tensor, codebook: Tensor, mask: Tensor | None, metric: st
             code.masked_fill_(dropped, 0.0)
             difference.masked_fill_(dropped, 0.0)
         quantized[block] = code
-        errors[number] = torch.linalg.vecdot(difference, difference).sum()
+        errors[number] = difference.square_().sum()  # vecdot, as any product, rounds to bfloat16 under autocast
 
     on_threads(lambda: gather, blocks, threads_for(x))
     if mask is not None:

@@ -10,4 +10,5 @@ def codebook_statistics(x: Tensor, indices: Tensor, codebook_size: int) -> tuple
     dtype = torch.promote_types(x.dtype, torch.float32)
     rows = torch.where((indices >= 0)[..., None], x, 0).reshape(-1, x.shape[-1]).to(dtype)
     one_hot = (indices.reshape(-1, 1) == torch.arange(codebook_size, device=x.device)).to(dtype)
-    return one_hot.sum(0), one_hot.T @ rows
+    with torch.autocast(x.device.type, enabled=False):
+        return one_hot.sum(0), one_hot.T @ rows

@@ -18,9 +18,10 @@ def distances(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
 
 def nearest_code(x: Tensor, codebook: Tensor, metric: str = "euclidean") -> Tensor:
     """x [..., D], codebook [K, D] → indices [...] int64, the lowest one where several are equally near, -1 for a row
-    with a NaN or an infinity in it. Computes in the wider of float32 and the two dtypes."""
+    with a NaN or an infinity in it. Computes in the wider of float32 and the two dtypes, also under autocast."""
     dtype = torch.promote_types(torch.promote_types(x.dtype, codebook.dtype), torch.float32)
     rows, codebook = x.reshape(-1, x.shape[-1]).to(dtype), codebook.to(dtype)
     step = max(1, _ELEMENTS // codebook.numel())
-    nearest = torch.cat([distances(part, codebook, metric).argmin(-1) for part in rows.split(step)])
+    with torch.autocast(x.device.type, enabled=False):
+        nearest = torch.cat([distances(part, codebook, metric).argmin(-1) for part in rows.split(step)])
     return torch.where(rows.isfinite().all(-1), nearest, -1).reshape(x.shape[:-1])

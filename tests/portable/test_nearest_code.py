@@ -133,7 +133,7 @@ def test_products_are_float32_whatever_the_process_allows() -> None:
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision("medium")
-        with full_precision():
+        with full_precision(torch.device("cpu")):
             assert matmul.fp32_precision == "ieee"
         assert matmul.fp32_precision == "bf16"
         assert torch.get_float32_matmul_precision() == "medium"
@@ -147,6 +147,26 @@ def test_products_are_float32_whatever_the_process_allows() -> None:
         assert set(seen) == {"ieee"}
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("impl", ["portable", "reference"])
+@pytest.mark.parametrize("onednn", [False, True])
+def test_autocast_touches_no_product(onednn: bool, impl: functional.Impl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autocast would multiply in bfloat16, in this thread and not in those that the search starts."""
+    monkeypatch.setattr("aevae_fast.portable._product._ONEDNN", onednn and torch.backends.mkldnn.is_available())
+    torch.manual_seed(0)
+    x, codebook = torch.randn(3000, 64), torch.randn(200, 64)
+
+    def everything() -> list[torch.Tensor]:
+        found = [functional.nearest_code(x, codebook, metric=metric, impl=impl) for metric in ("cosine", "dot")]
+        found += functional.vector_quantize(x, codebook, impl=impl)
+        return found + list(functional.codebook_statistics(x, found[0], 200, impl=impl))
+
+    expected = everything()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = everything()
+        assert torch.is_autocast_enabled("cpu")
+    assert all(torch.equal(mine, plain) for mine, plain in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("collapsed", [False, True], ids=["random", "all_codes_equal"])
