@@ -1,14 +1,15 @@
-# Each target sets up what it needs in .venv, once: make demo · test · bench · check · gpu
+# Each target sets up what it needs in .venv, once: make demo · compare · test · bench · check · gpu
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: demo test bench check lint gpu clean
+.PHONY: demo compare test bench check lint gpu clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train a VQ-VAE on 5,000 real digits and draw what it learned, in $(DEMO)/"
+	@echo "make compare put what is claimed of autoencoders and VAEs to the test, in runs/compare-mnist/"
 	@echo "make test    lint, types, architecture and tests"
 	@echo "make bench   measure against the peers on this machine"
 	@echo "make check   hold every operation against the float64 reference on this machine"
@@ -27,6 +28,9 @@ $(VENV)/.dev: $(VENV)/.train
 
 demo: $(VENV)/.train
 	$(BIN)/aevae-fast train vqvae --data mnist --out $(DEMO) --overwrite
+
+compare: $(VENV)/.train
+	$(BIN)/aevae-fast compare --data mnist --overwrite
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

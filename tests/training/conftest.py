@@ -1,6 +1,7 @@
 """Small runs on real images."""
 
 import pytest
+import torch
 
 from aevae_fast.data import digits
 from aevae_fast.training import AutoencoderSettings, VAESettings, VQVAESettings, train_run
@@ -12,6 +13,15 @@ SMALL = VQVAESettings(
 TINY = {"data": "digits", "steps": 24, "batch_size": 32, "channels": 8, "latent_dim": 3, "device": "cpu"}
 SMALL_VAE = VAESettings(**TINY, beta=2.0, warmup=10)
 SMALL_NOISY = AutoencoderSettings(**TINY, noise=0.05)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """The models are so small that two threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
