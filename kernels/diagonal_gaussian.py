@@ -97,13 +97,11 @@ def spread(p, prior_logvar, PARAMETERIZATION: tl.constexpr, HAS_PRIOR: tl.conste
 
 @triton.jit
 def spread_slope(p, sigma, PARAMETERIZATION: tl.constexpr):
-    """d ln σ² / dp."""
-    if PARAMETERIZATION == "logvar":
-        return tl.full(p.shape, 1.0, tl.float32)
-    elif PARAMETERIZATION == "logstd":
+    """d ln σ² / dp; for "std", where p is σ, of σ."""
+    if PARAMETERIZATION == "logstd":
         return tl.full(p.shape, 2.0, tl.float32)
-    elif PARAMETERIZATION == "std":
-        return 2.0 / sigma
-    else:
+    elif PARAMETERIZATION == "softplus":
         _, e = _softplus(p)
         return 2.0 * tl.where(p < 0.0, e, 1.0) / ((1.0 + e) * sigma)
+    else:
+        return tl.full(p.shape, 1.0, tl.float32)

@@ -65,15 +65,16 @@ def _gaussian_bwd_kernel(
     sigma, h, slope, scale = spread(kept, prior_logvar, PARAMETERIZATION, HAS_PRIOR, NATIVE)
     u *= scale
     grad_mean = tl.zeros([BLOCK_R, BLOCK_D], tl.float32)
-    grad_log = tl.zeros([BLOCK_R, BLOCK_D], tl.float32)
+    grad_spread = tl.zeros([BLOCK_R, BLOCK_D], tl.float32)  # to ln σ², or to σ where that is given: it may be 0
     if HAS_Z:
         seed = tl.load(seed_ptr)
         for k in range(samples):
             grad_z = tl.load(grad_z_ptr + element, mask=inside).to(tl.float32)
             grad_z_ptr += stride_zk
             grad_mean += grad_z
-            grad_log += grad_z * standard_normal(seed, quad, k, NATIVE)
-        grad_log *= 0.5 * sigma
+            grad_spread += grad_z * standard_normal(seed, quad, k, NATIVE)
+        if PARAMETERIZATION != "std":
+            grad_spread *= 0.5 * sigma
     if HAS_KL:
         if PER_ELEMENT:
             grad_kl = tl.load(grad_kl_ptr + element, mask=inside)
@@ -84,15 +85,15 @@ def _gaussian_bwd_kernel(
         grad_u = grad_kl * u * scale
         grad_w = 0.5 * grad_kl * slope
         grad_mean += grad_u
-        grad_log += grad_w
+        grad_spread += grad_w * (2.0 / sigma) if PARAMETERIZATION == "std" else grad_w
         if PRIOR_GRAD:
             tl.store(grad_prior_mean_ptr + element, -grad_u, mask=inside)
             tl.store(grad_prior_logvar_ptr + element, -grad_w - 0.5 * grad_kl * u * u, mask=inside)
-    grad_log *= spread_slope(kept, sigma, PARAMETERIZATION)
+    grad_spread *= spread_slope(kept, sigma, PARAMETERIZATION)
     if CLAMP:
-        grad_log = tl.where((p < lo) | (p > hi), 0.0, grad_log)
+        grad_spread = tl.where((p < lo) | (p > hi), 0.0, grad_spread)
     tl.store(grad_mean_ptr + element, grad_mean.to(grad_mean_ptr.dtype.element_ty), mask=inside)
-    tl.store(grad_logvar_ptr + element, grad_log.to(grad_logvar_ptr.dtype.element_ty), mask=inside)
+    tl.store(grad_logvar_ptr + element, grad_spread.to(grad_logvar_ptr.dtype.element_ty), mask=inside)
 
 
 def gaussian_kl(
@@ -132,7 +133,8 @@ def gradients(
     """Of mean, logvar and the prior (empty without prior_grad). grad_kl: [B, S, D], [B] or []."""
     grad_mean, grad_logvar = mean.new_empty(mean.shape), logvar.new_empty(mean.shape)
     shape = mean.shape if prior_grad else (0,)
-    grad_m, grad_s = (mean.new_zeros(shape, dtype=torch.float32) for _ in range(2))
+    new = mean.new_zeros if grad_kl is None else mean.new_empty
+    grad_m, grad_s = (new(shape, dtype=torch.float32) for _ in range(2))
     if mean.numel() == 0:
         return grad_mean, grad_logvar, grad_m, grad_s
     form = cut((mean, logvar, prior_mean, prior_logvar), per_sample=grad_kl is not None and grad_kl.ndim == 1)

@@ -58,11 +58,11 @@ def spread(p: Tensor, parameterization: str) -> tuple[Tensor, Tensor]:
     return sigma, sigma.log().mul_(2)
 
 
-def slope(p: Tensor, sigma: Tensor, parameterization: str) -> Tensor | float:
-    """Half of d ln σ² / dp."""
-    if parameterization in ("logvar", "logstd"):
-        return 0.5 if parameterization == "logvar" else 1.0
-    return 1 / sigma if parameterization == "std" else torch.sigmoid(p).div_(sigma)
+def slope(p: Tensor, parameterization: str) -> Tensor | float:
+    """d ln σ / dp where p gives ln σ, dσ / dp where it gives σ: finite where σ is 0."""
+    if parameterization == "softplus":
+        return torch.sigmoid(p)
+    return 0.5 if parameterization == "logvar" else 1.0
 
 
 def excess(w: Tensor) -> Tensor:
@@ -191,23 +191,28 @@ class Gradients:
         mean, raw = self.mean[block].float(), self.logvar[block].float()
         p = clamped(raw, self.clamp)
         sigma, log_var = spread(p, self.parameterization)
-        grad_mean = grad_log = None
+        logarithmic = self.parameterization in ("logvar", "logstd")
+        grad_mean = grad_spread = None  # to ln σ where p gives that, else to σ
         if grad_z is not None and eps is not None:
             single = len(grad_z) == 1
             grad_mean = grad_z[0] if single else grad_z.sum(0, dtype=torch.float32)
-            grad_log = (eps.mul_(grad_z)[0] if single else eps.mul_(grad_z).sum(0)).mul_(sigma)
+            grad_spread = eps.mul_(grad_z)[0] if single else eps.mul_(grad_z).sum(0)
+            if logarithmic:
+                grad_spread.mul_(sigma)
         if grad_kl is not None:
             grad_u, grad_w = self._of_kl(block, grad_kl, mean, log_var)
             grad_mean = grad_u if grad_mean is None else grad_u.add_(grad_mean)
-            grad_log = grad_w if grad_log is None else grad_log.add_(grad_w)
+            if not logarithmic:
+                grad_w.div_(sigma)
+            grad_spread = grad_w if grad_spread is None else grad_spread.add_(grad_w)
         assert grad_mean is not None
-        assert grad_log is not None
-        grad_log.mul_(slope(p, sigma, self.parameterization))
+        assert grad_spread is not None
+        grad_spread.mul_(slope(p, self.parameterization))
         if self.clamp is not None:
             lo, hi = self.clamp
-            grad_log.masked_fill_((raw < lo) | (raw > hi), 0.0)
+            grad_spread.masked_fill_((raw < lo) | (raw > hi), 0.0)
         self.results[0][block] = grad_mean
-        self.results[1][block] = grad_log
+        self.results[1][block] = grad_spread
 
     def _of_kl(self, block: Block, grad_kl: Tensor, mean: Tensor, log_var: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of the KL to mean and, doubled, to ln σ²; the prior's are stored."""

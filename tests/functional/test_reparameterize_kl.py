@@ -142,6 +142,19 @@ def test_clamp_at_and_beyond_its_ends_and_what_is_not_finite(impl: Any) -> None:
     assert z[0].isnan().tolist() == [True, False]
 
 
+@pytest.mark.parametrize("impl", [None, "reference", "triton"])
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_a_standard_deviation_of_zero_has_a_gradient_through_the_sample(impl: Any) -> None:
+    """z = mean + σ·ε moves by ε, also where σ is 0 and the KL infinite."""
+    sigma = torch.tensor([[0.0, 1.0]], requires_grad=True)
+    options: dict[str, Any] = {"parameterization": "std", "impl": impl}
+    z, kl = functional.reparameterize_kl(torch.zeros(1, 2), sigma, generator=seeded(), **options)
+    eps, _ = functional.reparameterize_kl(torch.zeros(1, 2), torch.ones(1, 2), generator=seeded(), **options)
+    assert z[0, 0] == 0
+    assert kl == torch.inf
+    torch.testing.assert_close(torch.autograd.grad(z.sum(), sigma)[0], eps)
+
+
 @pytest.mark.parametrize("layout", ["rows", "image_map"])
 def test_compiles_without_a_break_and_without_recompiling_for_a_new_size(layout: str) -> None:
     make, dim = LAYOUTS[layout]
