@@ -5,6 +5,7 @@ from ._dispatch import Impl
 from .codebook_statistics import codebook_statistics
 from .ema_update import ema_update_
 from .gaussian_kl import gaussian_kl
+from .gaussian_logsumexp import gaussian_logsumexp
 from .nearest_code import nearest_code
 from .reparameterize_kl import reparameterize_kl
 from .vector_quantize import vector_quantize
@@ -15,6 +16,7 @@ __all__ = [
     "codebook_statistics",
     "ema_update_",
     "gaussian_kl",
+    "gaussian_logsumexp",
     "nearest_code",
     "reparameterize_kl",
     "vector_quantize",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 METRICS = ("euclidean", "cosine", "dot")
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -17,7 +17,7 @@ def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
 def check_input(x: Tensor, dim: int) -> None:
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a torch.Tensor; got {type(x).__name__}")
-    if x.dtype not in _FLOATS:
+    if x.dtype not in FLOATS:
         raise TypeError(f"x must be float16, bfloat16, float32 or float64; got {x.dtype}")
     if not -x.ndim <= dim < x.ndim:
         raise ValueError(f"dim must name an axis of x, which has shape {tuple(x.shape)}; got {dim}")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._checks import _FLOATS, check_choice
+from ._checks import FLOATS, check_choice
 
 PARAMETERIZATIONS = ("logvar", "logstd", "std", "softplus")
 REDUCTIONS = ("none", "latent", "batch")
@@ -21,7 +21,7 @@ def check_gaussian(mean: Tensor, logvar: Tensor, prior_mean: Tensor | None, prio
             continue
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor; got {type(tensor).__name__}")
-        if tensor.dtype not in _FLOATS:
+        if tensor.dtype not in FLOATS:
             raise TypeError(f"{name} must be float16, bfloat16, float32 or float64; got {tensor.dtype}")
         if tensor.device != mean.device:
             raise ValueError(f"{name} must be on mean's device, {mean.device}; got {tensor.device}")

@@ -16,6 +16,7 @@ from torch.library import Library
 
 _GAUSSIAN = "Tensor mean, Tensor logvar, Tensor? prior_mean, Tensor? prior_logvar"
 _OPTIONS = "str parameterization, float[]? clamp, float free_bits"
+_MIXTURE = "Tensor z, Tensor mean, Tensor logvar, Tensor? log_weight, float[] diagonals"
 _SCHEMAS = {
     "nearest_code": "(Tensor x, Tensor codebook, str metric) -> Tensor",
     "vector_quantize": "(Tensor x, Tensor codebook, Tensor? mask, str metric) -> (Tensor, Tensor, Tensor)",
@@ -36,8 +37,14 @@ _SCHEMAS = {
         f"(Tensor grad_z, Tensor? grad_kl, {_GAUSSIAN}, Tensor seed, {_OPTIONS}, bool prior_grad) "
         "-> (Tensor, Tensor, Tensor, Tensor)"
     ),
+    "gaussian_logsumexp": f"({_MIXTURE}, bool per_dim) -> (Tensor, Tensor)",
+    "gaussian_logsumexp_backward": (
+        f"(Tensor? grad_joint, Tensor? grad_marginals, Tensor joint, Tensor marginals, {_MIXTURE}) "
+        "-> (Tensor, Tensor, Tensor, Tensor)"
+    ),
 }
 _HOME = {
+    "gaussian_logsumexp_backward": "gaussian_logsumexp",
     "vector_quantize_backward": "vector_quantize",
     "ema_update_": "ema_update",
     "gaussian_kl_backward": "gaussian_kl",
@@ -139,3 +146,26 @@ def _(
     grad_z: Tensor, grad_kl: Tensor | None, mean: Tensor, logvar: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return _fake_gradients(mean, logvar, rest[-1])
+
+
+@torch.library.register_fake("aevae_fast::gaussian_logsumexp", lib=library)
+def _(
+    z: Tensor, mean: Tensor, logvar: Tensor, log_weight: Tensor | None, diagonals: list[float], per_dim: bool
+) -> tuple[Tensor, Tensor]:
+    marginals = z.shape if per_dim else (0,)
+    return z.new_empty(z.shape[:1], dtype=torch.float32), z.new_empty(marginals, dtype=torch.float32)
+
+
+@torch.library.register_fake("aevae_fast::gaussian_logsumexp_backward", lib=library)
+def _(
+    grad_joint: Tensor | None,
+    grad_marginals: Tensor | None,
+    joint: Tensor,
+    marginals: Tensor,
+    z: Tensor,
+    mean: Tensor,
+    logvar: Tensor,
+    *rest: Any,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    like = [t.new_empty(t.shape) for t in (z, mean, logvar)]
+    return like[0], like[1], like[2], mean.new_empty(mean.shape[:1], dtype=torch.float32)

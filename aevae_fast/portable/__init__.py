@@ -3,6 +3,7 @@
 from .codebook_statistics import codebook_statistics
 from .ema_update import ema_update_
 from .gaussian_kl import gaussian_kl, gaussian_kl_backward
+from .gaussian_logsumexp import gaussian_logsumexp, gaussian_logsumexp_backward
 from .nearest_code import nearest_code
 from .reparameterize_kl import reparameterize_kl, reparameterize_kl_backward
 from .vector_quantize import vector_quantize, vector_quantize_backward
@@ -12,6 +13,8 @@ __all__ = [
     "ema_update_",
     "gaussian_kl",
     "gaussian_kl_backward",
+    "gaussian_logsumexp",
+    "gaussian_logsumexp_backward",
     "nearest_code",
     "reparameterize_kl",
     "reparameterize_kl_backward",

@@ -4,6 +4,7 @@ from . import philox
 from .codebook_statistics import codebook_statistics
 from .ema_update import ema_update
 from .gaussian_kl import gaussian_kl
+from .gaussian_logsumexp import gaussian_logsumexp
 from .nearest_code import nearest_code
 from .reparameterize_kl import reparameterize_kl
 from .vector_quantize import vector_quantize
@@ -12,6 +13,7 @@ __all__ = [
     "codebook_statistics",
     "ema_update",
     "gaussian_kl",
+    "gaussian_logsumexp",
     "nearest_code",
     "philox",
     "reparameterize_kl",
