@@ -55,7 +55,7 @@ def judge(metrics: dict[str, Any]) -> list[Claim]:
             "b",
             f"Noise N(0, {metrics['settings']['noise']:g}·R²) on the latent in training makes an autoencoder more "
             "robust, but no better at generating.",
-            (_more_robust(models[NOISY], models[AUTOENCODER]), _no_better(models, yardsticks["real"])),
+            (*_more_robust(models[NOISY], models[AUTOENCODER]), *_no_better(models, yardsticks["real"])),
         ),
         Claim(
             "c",
@@ -80,29 +80,50 @@ def _resembles(model: dict[str, Any], yardsticks: dict[str, Any], *, claimed: bo
     )
 
 
-def _more_robust(noisy: dict[str, Any], plain: dict[str, Any]) -> Check:
+def _more_robust(noisy: dict[str, Any], plain: dict[str, Any]) -> tuple[Check, ...]:
+    """A decoder that ignores its latents does not mind noise: the error itself counts too."""
     scales = plain["robustness"]["scales"]
+    errors = {name: model["robustness"]["mse"] for name, model in (("noisy", noisy), ("plain", plain))}
+    grown = {name: [_minus(mse, columns[0]) for mse in columns[1:]] for name, columns in errors.items()}
     strong = [number for number, scale in enumerate(scales) if scale >= _STRONG]
-    errors = [[model["robustness"]["mse"][number] for number in strong] for model in (noisy, plain)]
-    return Check(
-        f"Under latent noise of length {listed(scales[number] for number in strong)} R, the noisy autoencoder's error "
-        "is the smaller one, in each set.",
-        f"mean squared error: noisy {listed(map(fmean, errors[0]))}, plain {listed(map(fmean, errors[1]))}",
-        all(below(*pair) for pair in zip(*errors, strict=True)),
+    level = {name: [columns[number] for number in strong] for name, columns in errors.items()}
+    return (
+        _lower_throughout("Its error grows less", "growth of the mean squared error", scales[1:], grown),
+        _lower_throughout("Its error is smaller", "mean squared error", [scales[n] for n in strong], level),
     )
 
 
-def _no_better(models: dict[str, Any], real: dict[str, Any]) -> Check:
-    plain, noisy = (models[key]["samples"]["frechet_distance"] for key in (AUTOENCODER, NOISY))
-    floor = real["frechet_distance"]
-    gap = fmean(plain) - fmean(floor)
-    closed = (fmean(plain) - fmean(noisy)) / gap if gap > 0 else 0.0
+def _lower_throughout(rule: str, measure: str, scales: list[float], columns: dict[str, list[list[float]]]) -> Check:
+    words = ", ".join(f"{name} {listed(map(fmean, values))}" for name, values in columns.items())
     return Check(
-        "The noisy autoencoder's samples are not better: its Fréchet distance is not below the plain one's in each "
-        "set, or it closes less than a tenth of the plain one's gap to real images.",
-        f"Fréchet distance: noisy {in_words(noisy)}, plain {in_words(plain)}, real {in_words(floor)}; "
+        f"{rule} than the plain one's under latent noise of length {listed(scales)} R, in each set.",
+        f"{measure}: {words}",
+        all(below(*pair) for pair in zip(*columns.values(), strict=True)),
+    )
+
+
+def _minus(values: list[float], others: list[float]) -> list[float]:
+    return [a - b for a, b in zip(values, others, strict=True)]
+
+
+def _no_better(models: dict[str, Any], real: dict[str, Any]) -> tuple[Check, ...]:
+    plain, noisy = (models[key]["samples"] for key in (AUTOENCODER, NOISY))
+    return tuple(
+        _not_better(words, *(one[measure] for one in (noisy, plain, real)))
+        for measure, words in (("frechet_distance", "Fréchet distance"), ("precision", "precision"))
+    )
+
+
+def _not_better(measure: str, noisy: list[float], plain: list[float], real: list[float]) -> Check:
+    gap = fmean(real) - fmean(plain)
+    closed = (fmean(noisy) - fmean(plain)) / gap if gap else 0.0
+    better = below(noisy, plain) if gap < 0 else below(plain, noisy)
+    return Check(
+        f"By the {measure} its uniform draws are no better: not in each set, or by less than a tenth of the plain "
+        "one's gap to real images.",
+        f"{measure}: noisy {in_words(noisy)}, plain {in_words(plain)}, real {in_words(real)}; "
         f"{closed:.0%} of the gap closed",
-        not below(noisy, plain) or closed < _TENTH,
+        not better or closed < _TENTH,
     )
 
 

@@ -96,8 +96,10 @@ def compare(
         settings.save(out)
     trained = {}
     for number, contender in enumerate(chosen, 1):
-        show.print(f"\n[bold]{number} of {len(chosen)}: {contender.title}[/bold]", highlight=False)
-        trained[contender.key] = _trained(contender, images, out / MODELS_FOLDER / contender.key, console)
+        folder = out / MODELS_FOLDER / contender.key
+        kept = ", trained before" if (folder / METRICS_FILE).is_file() else ""
+        show.print(f"\n[bold]{number} of {len(chosen)}: {contender.title}[/bold]{kept}", highlight=False)
+        trained[contender.key] = _trained(contender, images, folder, console)
     show.print("\n[bold]Measuring[/bold]", highlight=False)
     metrics, exhibits = _measured(settings, chosen, images, trained, out)
     claims = judge(metrics)
