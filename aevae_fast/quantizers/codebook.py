@@ -136,7 +136,7 @@ class Codebook(nn.Module):
         sums, counts, candidates, usable = statistics.split([dim, 1, dim, 1], 1)
         counts = counts[:, 0].contiguous()
         if self.learnable:
-            self.cluster_size[0].lerp_(counts, 1 - self.decay)
+            self.cluster_size[0].lerp_(counts, (1 - self.decay) * counts.any())
         else:
             state = (self.codes, self.cluster_size[0], self.embed_avg[0])
             functional.ema_update_(

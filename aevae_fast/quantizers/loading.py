@@ -15,7 +15,8 @@ class LoadsWhole(nn.Module):
         Raises:
             RuntimeError: missing or unknown keys, or other shapes, all named; the module is as it was.
         """
-        before = {name: value.clone() for name, value in self.state_dict().items()}
+        # assign=True replaces the tensors: put the very same back, which an optimizer holds. Else their values change.
+        before = {name: value if assign else value.clone() for name, value in self.state_dict(keep_vars=assign).items()}
         try:
             return super().load_state_dict(state_dict, strict=strict, assign=assign)
         except Exception:

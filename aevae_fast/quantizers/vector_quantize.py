@@ -81,11 +81,13 @@ class VectorQuantize(LoadsWhole):
     ) -> None:
         super().__init__()
         codebook_dim = dim if codebook_dim is None else codebook_dim
-        for name, size in (("dim", dim), ("codebook_size", codebook_size), ("codebook_dim", codebook_dim)):
+        sizes = {"dim": dim, "codebook_size": codebook_size, "codebook_dim": codebook_dim, "kmeans_iters": kmeans_iters}
+        for name, size in sizes.items():
+            least = 0 if name == "kmeans_iters" else 1
             if not isinstance(size, int):
                 raise TypeError(f"{name} must be an int; got {size!r}")
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1; got {size}")
+            if size < least:
+                raise ValueError(f"{name} must be at least {least}; got {size}")
         if not 0 <= decay <= 1:
             raise ValueError(f"decay must lie in [0, 1]; got {decay}")
         for name, value in (("commitment_weight", commitment_weight), ("codebook_weight", codebook_weight)):
@@ -93,8 +95,6 @@ class VectorQuantize(LoadsWhole):
                 raise ValueError(f"{name} must be at least 0; got {value}")
         if not eps > 0:
             raise ValueError(f"eps must be above 0; got {eps}")
-        if kmeans_iters < 0:
-            raise ValueError(f"kmeans_iters must be at least 0; got {kmeans_iters}")
         check_impl(impl)
         if threshold_ema_dead_code is not None and not threshold_ema_dead_code >= 0:
             raise ValueError(f"threshold_ema_dead_code must be None or at least 0; got {threshold_ema_dead_code}")

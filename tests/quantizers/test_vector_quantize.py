@@ -232,7 +232,7 @@ def test_a_learnable_codebook_on_features_without_gradient() -> None:
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["empty", "all_masked"])
-@pytest.mark.parametrize("options", [{}, {"use_cosine_sim": True}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"use_cosine_sim": True}, {"learnable_codebook": True}], ids=str)
 def test_nothing_seen_nothing_moves(options: dict[str, Any], masked: bool) -> None:
     layer = VectorQuantize(6, 20, **options)
     layer(torch.randn(40, 6))
@@ -434,19 +434,21 @@ def test_built_on_meta_and_loaded_by_assignment() -> None:
     states_close(train(source), train(model))
 
 
+@pytest.mark.parametrize("assign", [False, True])
 @pytest.mark.parametrize("damage", ["size", "unknown_key", "missing_key"])
-def test_a_state_that_does_not_fit_changes_nothing(damage: str) -> None:
+def test_a_state_that_does_not_fit_changes_nothing(damage: str, assign: bool) -> None:
     layer = VectorQuantize(6, 20, codebook_dim=4)
-    before = copy.deepcopy(layer.state_dict())
+    before, parameters = copy.deepcopy(layer.state_dict()), list(layer.parameters())
     state = VectorQuantize(6, 30 if damage == "size" else 20, codebook_dim=4).state_dict()
     if damage == "unknown_key":
         state["_codebook.what"] = torch.zeros(1)
     if damage == "missing_key":
         del state["_codebook.embed_avg"]
     with pytest.raises(RuntimeError, match=r"_codebook\."):
-        layer.load_state_dict(state)
+        layer.load_state_dict(state, assign=assign)
     for name, tensor in layer.state_dict().items():
         assert torch.equal(tensor, before[name])
+    assert all(now is then for now, then in zip(layer.parameters(), parameters, strict=True))  # an optimizer's, too
 
 
 def test_mask() -> None:
@@ -497,6 +499,7 @@ def test_bad_input_is_named(message: str, call: Any) -> None:
         ("mask must be a torch.Tensor; got list", lambda layer: layer(torch.ones(3, 4), mask=[True] * 3)),
         ("mask must be torch.bool; got torch.float32", lambda layer: layer(torch.ones(3, 4), mask=torch.ones(3))),
         ("dim must be an int; got 6.0", lambda layer: VectorQuantize(6.0, 4)),  # type: ignore[arg-type]
+        ("kmeans_iters must be an int", lambda layer: VectorQuantize(4, 4, kmeans_iters=1.5)),  # type: ignore[arg-type]
     ],
 )
 @pytest.mark.parametrize("options", [{}, {"use_cosine_sim": True}, {"codebook_dim": 2}], ids=str)
