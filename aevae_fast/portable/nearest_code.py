@@ -42,12 +42,12 @@ class _Codes(NamedTuple):
 
 def _prepare(codebook: Tensor, metric: str) -> _Codes:
     size, dim = codebook.shape
-    if metric == "euclidean":
-        # The median of a few codes is a centre that one huge outlier cannot drag away.
+    shift = codebook.new_zeros(dim)
+    if metric == "euclidean":  # the median of a few codes is a centre that one huge outlier cannot drag away
         shift = codebook[:: max(1, size // 64)].median(0).values
-    else:
-        shift = codebook.new_zeros(dim)
-        codebook = F.normalize(codebook, dim=-1) if metric == "cosine" else codebook
+    if metric == "cosine":  # in two steps, since squares overflow above 2⁶⁴
+        largest = torch.linalg.vector_norm(codebook, torch.inf, dim=1, keepdim=True)
+        codebook = F.normalize(codebook / largest.clamp(min=1), dim=1)
     padded = -(-size // _GROUP) * _GROUP
     columns = codebook.new_zeros(padded, dim + 2)
     torch.sub(shift, codebook, out=columns[:size, :dim])
@@ -130,6 +130,16 @@ def _exact_distance(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
 
 def _resolve(x: Tensor, codebook: Tensor, codes: _Codes, metric: str) -> Tensor:
     """Rows that the certificate left open: x [n, D] → exact indices [n] int64, -1 for rows that are not finite."""
+    invalid = not_finite(x)
+    # A zero row is as near to every code by cosine and dot: the lowest index, without comparing them all.
+    plain = invalid if metric == "euclidean" else invalid | ~x.any(1)
+    indices = torch.where(invalid, -1, 0)
+    indices[~plain] = _compare(x[~plain], codebook, codes, metric)
+    return indices
+
+
+def _compare(x: Tensor, codebook: Tensor, codes: _Codes, metric: str) -> Tensor:
+    """Finite rows x [n, D] → the indices [n] int64 that float64 gives, the lowest one on a tie."""
     size, dim = codebook.shape
     rows = _load_rows(x[None], codes, _Workspace(codes, len(x)))
     lower = product(codes.columns[:size], rows)
@@ -142,12 +152,12 @@ def _resolve(x: Tensor, codebook: Tensor, codes: _Codes, metric: str) -> Tensor:
         found.copy_(_exact_distance(x[r], codebook[c], metric).nan_to_num_(torch.inf))
     best = distance.new_full((len(x),), torch.inf).scatter_reduce_(0, row, distance, "amin")
     tied = torch.where(distance == best[row], code, size)
-    return row.new_full((len(x),), size).scatter_reduce_(0, row, tied, "amin").masked_fill_(not_finite(x), -1)
+    return row.new_full((len(x),), size).scatter_reduce_(0, row, tied, "amin")
 
 
 def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
     """x [B, S, D] float16, bfloat16 or float32, codebook [K, D] float32 → indices [B, S] int64; -1 for a row that is
-    not finite. Any strides. Extra memory: the prepared codebook and a few MB, whatever N."""
+    not finite. Any strides. Extra memory: the prepared codebook and a few MB a thread, whatever N."""
     codes = _prepare(codebook, metric)
     rows = max(512, min(2048, _SCORES // len(codes.columns)))  # some twenty small operations end each block
     indices = torch.empty(x.shape[:2], dtype=torch.int64, device=x.device)
