@@ -24,6 +24,9 @@ from .record import RESULTS
 
 DOCS = Path(__file__).parent.parent / "docs"
 RECORD = RESULTS / "compare.json"
+ORIGIN = (
+    "\nWritten by `python -m benchmarks.compare`; all numbers: [compare.json](../benchmarks/results/compare.json).\n"
+)
 
 
 def main() -> None:
@@ -38,7 +41,8 @@ def main() -> None:
     )
     metrics = comparison.metrics | {"device": where["device"], "commit": where["commit"]}
     RECORD.write_text(json.dumps({**where, "comparison": comparison.metrics}, indent=1) + "\n", encoding="utf-8")
-    (DOCS / "compare.md").write_text(write_page(metrics, comparison.claims, "compare.png"), encoding="utf-8")
+    page = write_page(metrics, comparison.claims, "compare.png") + ORIGIN
+    (DOCS / "compare.md").write_text(page, encoding="utf-8")
     with Image.open(options.out / "compare.png") as picture:
         picture.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(DOCS / "compare.png", optimize=True)
     print(f"wrote {RECORD}, {DOCS / 'compare.md'} and {DOCS / 'compare.png'}")
