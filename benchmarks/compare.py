@@ -25,7 +25,7 @@ from .record import RESULTS
 DOCS = Path(__file__).parent.parent / "docs"
 RECORD = RESULTS / "compare.json"
 ORIGIN = (
-    "\nWritten by `python -m benchmarks.compare`; all numbers: [compare.json](../benchmarks/results/compare.json).\n"
+    "\nWritten by `python -m benchmarks.compare`; the record: [compare.json](../benchmarks/results/compare.json).\n"
 )
 
 
