@@ -10,6 +10,7 @@ from . import INSTALL
 from .compare import compare
 from .evaluate import evaluate, reconstruct
 from .generate import generate, interpolate
+from .options import flowing
 from .train import train_app
 
 app = typer.Typer(
@@ -23,10 +24,11 @@ app = typer.Typer(
 )
 app.add_typer(train_app, name="train")
 for _command in (evaluate, reconstruct, generate, interpolate, compare):
-    app.command()(_command)
+    app.command(help=flowing(_command.__doc__))(_command)
 for _name in ("check", "info"):
     if find_spec(f"aevae_fast.cli.{_name}"):
-        app.command(_name)(getattr(import_module(f"aevae_fast.cli.{_name}"), _name))
+        _command = getattr(import_module(f"aevae_fast.cli.{_name}"), _name)
+        app.command(_name, help=flowing(_command.__doc__))(_command)
 
 
 def run(arguments: list[str]) -> int:

@@ -66,6 +66,12 @@ def _training(
     """The options of every training command; only the signature counts."""
 
 
+def flowing(text: str | None) -> str:
+    """The paragraphs of a docstring without its line breaks, for a screen of any width."""
+    paragraphs = inspect.cleandoc(text or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
 def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
     """`command`, which takes a context first and then options of its own, with those of every training command behind.
 
@@ -81,6 +87,6 @@ def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
     with_all.__signature__ = own.replace(  # type: ignore[attr-defined]
         parameters=[parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     )
-    with_all.__doc__ = inspect.cleandoc(command.__doc__ or "") + _OUTPUT
+    with_all.__doc__ = flowing(inspect.cleandoc(command.__doc__ or "") + _OUTPUT)
     with_all.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_all
