@@ -1,6 +1,6 @@
-"""What is measured: sizes of searches, training steps and memory runs, for a CPU, for a GPU and for a smoke test."""
+"""What is measured, on a CPU, on a GPU and in a smoke test: searches, training steps, Gaussian bottlenecks, memory."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,34 @@ class Case(NamedTuple):
         return x.to(DTYPES[self.dtype]), torch.randn(self.codes, self.dim, generator=generator, device=device)
 
 
+class LatentCase(NamedTuple):
+    """N means and as many log-variances of size D."""
+
+    rows: int
+    dim: int
+    dtype: str = "fp32"
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.dim}-{self.dtype}"
+
+    def draw(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """An encoder's output, mean ‖ log-variance [N, 2·D], and upstream gradients [N, D]."""
+        generator = torch.Generator(device).manual_seed(0)
+        x = torch.randn(self.rows, 2 * self.dim, generator=generator, device=device)
+        upstream = torch.randn(self.rows, self.dim, generator=generator, device=device)
+        return x.to(DTYPES[self.dtype]), upstream.to(DTYPES[self.dtype])
+
+
+AnyCase = Case | LatentCase
+
+
+def parse(text: str) -> AnyCase:
+    """The case that `str` made `text` of."""
+    sizes, dtype = text.split("-")
+    rows, dim, *codes = map(int, sizes.split("x"))
+    return Case(rows, dim, *codes, dtype=dtype) if codes else LatentCase(rows, dim, dtype)
+
+
 _GPU = [
     (65536, 64, 512),
     (65536, 64, 1024),
@@ -49,4 +77,10 @@ STEP = {
 }
 SEARCH_MEMORY = {"cpu": [Case(65536, 256, 16384)], "cuda": [Case(65536, 256, 16384)], "smoke": _SMOKE}
 STEP_MEMORY = {"cpu": [Case(16384, 64, 1024)], "cuda": [Case(65536, 64, 1024)], "smoke": _SMOKE}
-ALL = (SEARCH, STEP, SEARCH_MEMORY, STEP_MEMORY)
+LATENT = {
+    "cpu": [LatentCase(65536, 256, dtype) for dtype in DTYPES],
+    "cuda": [LatentCase(rows, 256, dtype) for rows in (65536, 1 << 20) for dtype in DTYPES],
+    "smoke": [LatentCase(300, 8)],
+}
+LATENT_MEMORY = {"cpu": [LatentCase(65536, 256)], "cuda": [LatentCase(1 << 20, 256)], "smoke": LATENT["smoke"]}
+ALL: tuple[dict[str, list[Any]], ...] = (SEARCH, STEP, LATENT, SEARCH_MEMORY, STEP_MEMORY, LATENT_MEMORY)

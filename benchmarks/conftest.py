@@ -16,7 +16,7 @@ from .memory import peak_bytes
 from .record import write_record
 
 _load = pytest.StashKey[float]()
-_entries = pytest.StashKey[dict[tuple[str, cases.Case], dict[str, Any]]]()
+_entries = pytest.StashKey[dict[tuple[str, cases.AnyCase], dict[str, Any]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,12 +49,12 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 
 @pytest.fixture(scope="session")
-def measured(request: pytest.FixtureRequest, device: torch.device) -> Callable[[str, cases.Case], Measured]:
+def measured(request: pytest.FixtureRequest, device: torch.device) -> Callable[[str, cases.AnyCase], Measured]:
     """Measure a case when its first test asks; the tests of its other providers read the same measurement."""
     scale = "smoke" if request.config.getoption("--smoke") else device.type
 
     @cache
-    def measure(kind: str, case: cases.Case) -> Measured:
+    def measure(kind: str, case: cases.AnyCase) -> Measured:
         result = Measured(kind, case, device, scale)
         request.config.stash[_entries][kind, case] = result.entry()
         return result
@@ -63,10 +63,10 @@ def measured(request: pytest.FixtureRequest, device: torch.device) -> Callable[[
 
 
 @pytest.fixture(scope="session")
-def peak(request: pytest.FixtureRequest, device: torch.device) -> Callable[[str, str, cases.Case], int]:
+def peak(request: pytest.FixtureRequest, device: torch.device) -> Callable[[str, str, cases.AnyCase], int]:
     """Peak memory of a provider, noted for the record."""
 
-    def measure(kind: str, provider: str, case: cases.Case) -> int:
+    def measure(kind: str, provider: str, case: cases.AnyCase) -> int:
         used = peak_bytes(kind, provider, case, device)
         empty = {"kind": f"{kind} memory", **case._asdict(), "unit": "MiB", "providers": {}}
         entry = request.config.stash[_entries].setdefault((f"{kind} memory", case), empty)

@@ -1,38 +1,34 @@
 """Measure one case: every provider that can take part, interleaved; its entry in the record."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from aevae_fast import reference
 from aevae_fast.cli._verdict import wrong_indices
 
-from . import search_providers, step_providers
-from .cases import Case
+from . import latent_providers, search_providers, step_providers
+from .cases import AnyCase
 from .environment import device_name
-from .roofline import Work, floor_seconds, search_work, step_work
+from .roofline import Work, floor_seconds, latent_work, search_work, step_work
 from .search_providers import Call, Provider
 from .timing import BUDGETS, Spread, capture, cuda_seconds, interleave, ratio, spread, wall_seconds
 
 OURS = "aevae_fast"
 _CHECKED_ROWS = 64
-_KINDS: dict[str, tuple[Mapping[str, Provider], Callable[[Case], Work]]] = {
-    "search": (search_providers.PROVIDERS, search_work),
-    "step": (step_providers.PROVIDERS, step_work),
-}
 
 
 class Measured:
     """One case, measured: samples in seconds, and why some providers are missing."""
 
-    def __init__(self, kind: str, case: Case, device: torch.device, scale: str) -> None:
-        providers, work = _KINDS[kind]
+    def __init__(self, kind: str, case: AnyCase, device: torch.device, scale: str) -> None:
+        providers, work, refuse_wrong = _KINDS[kind]
         self.kind, self.case, self.device = kind, case, device
         self.skipped = {name: why for name in providers if (why := providers[name].obstacle(case, device.type))}
-        x, codebook = case.draw(device)
-        calls = {name: p.prepare(x, codebook) for name, p in providers.items() if name not in self.skipped}
-        _refuse_wrong(calls[OURS](), x, codebook)
+        tensors = case.draw(device)
+        calls = {name: p.prepare(*tensors) for name, p in providers.items() if name not in self.skipped}
+        refuse_wrong(calls[OURS](), *tensors)
         self.samples = interleave(calls, device, BUDGETS[scale])
         self.floor = floor_seconds(work(case), device_name(device)) if device.type == "cuda" else None
         self.extra: dict[str, dict[str, float]] = {}
@@ -64,12 +60,27 @@ def _milliseconds(times: Spread) -> dict[str, float]:
     return values | {"repeats": times.repeats}
 
 
-def _refuse_wrong(indices: torch.Tensor, x: torch.Tensor, codebook: torch.Tensor) -> None:
-    """No number for a wrong answer: the first rows against the float64 reference."""
+def _refuse_wrong_codes(indices: torch.Tensor, x: torch.Tensor, codebook: torch.Tensor) -> None:
+    """The first rows against the float64 reference."""
     rows, found = x[:_CHECKED_ROWS], indices[:_CHECKED_ROWS]
     best = reference.nearest_code(rows.double(), codebook.double())
     if wrong_indices(rows, codebook, found, best, "euclidean").any():
         raise ArithmeticError(f"aevae_fast found wrong codes for x {tuple(x.shape)}, codebook {tuple(codebook.shape)}")
+
+
+class _Kind(NamedTuple):
+    """Who takes part, what none of them can avoid, and what raises where ours is wrong: no number for that."""
+
+    providers: Mapping[str, Provider]
+    work: Callable[[Any], Work]
+    refuse_wrong: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]
+
+
+_KINDS = {
+    "search": _Kind(search_providers.PROVIDERS, search_work, _refuse_wrong_codes),
+    "step": _Kind(step_providers.PROVIDERS, step_work, _refuse_wrong_codes),
+    "latent": _Kind(latent_providers.PROVIDERS, latent_work, latent_providers.refuse_wrong),
+}
 
 
 def _launch_costs(call: Call, capturable: bool) -> dict[str, float]:

@@ -14,13 +14,17 @@ from typing import Any
 
 import torch
 
-from . import search_providers, step_providers
-from .cases import Case
+from . import latent_providers, search_providers, step_providers
+from .cases import AnyCase, Case, parse
 
-PROVIDERS = {"search": search_providers.PROVIDERS, "step": step_providers.PROVIDERS}
+PROVIDERS = {
+    "search": search_providers.PROVIDERS,
+    "step": step_providers.PROVIDERS,
+    "latent": latent_providers.PROVIDERS,
+}
 
 
-def peak_bytes(kind: str, provider: str, case: Case, device: torch.device) -> int:
+def peak_bytes(kind: str, provider: str, case: AnyCase, device: torch.device) -> int:
     """Bytes that `provider` holds at its peak in one call, beyond its inputs and state."""
     if device.type == "cuda":
         return _cuda_peak(_prepare(kind, provider, case, device))
@@ -30,7 +34,7 @@ def peak_bytes(kind: str, provider: str, case: Case, device: torch.device) -> in
     return int(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _prepare(kind: str, provider: str, case: Case, device: torch.device) -> Callable[[], Any]:
+def _prepare(kind: str, provider: str, case: AnyCase, device: torch.device) -> Callable[[], Any]:
     return PROVIDERS[kind][provider].prepare(*case.draw(device))
 
 
@@ -45,9 +49,10 @@ def _cuda_peak(call: Callable[[], Any]) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-def _cpu_peak(kind: str, provider: str, case: Case) -> int:
+def _cpu_peak(kind: str, provider: str, case: AnyCase) -> int:
     device = torch.device("cpu")
-    _prepare(kind, provider, case._replace(rows=64, codes=64), device)()  # thread pools, lazy imports
+    few = case._replace(rows=64, codes=64) if isinstance(case, Case) else case._replace(rows=64)
+    _prepare(kind, provider, few, device)()  # thread pools, lazy imports
     call = _prepare(kind, provider, case, device)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the high-water mark starts again from here
     before = _status("VmRSS")
@@ -61,9 +66,7 @@ def _status(field: str) -> int:
 
 
 def _main(kind: str, provider: str, case: str) -> None:
-    sizes, dtype = case.split("-")
-    rows, dim, codes = map(int, sizes.split("x"))
-    print(json.dumps(_cpu_peak(kind, provider, Case(rows, dim, codes, dtype))))
+    print(json.dumps(_cpu_peak(kind, provider, parse(case))))
 
 
 if __name__ == "__main__":

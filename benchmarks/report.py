@@ -15,9 +15,17 @@ from .record import RESULTS, read_records
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
-_TITLES = {"search": "Nearest code", "step": "Training step: forward, backward, EMA update"}
+_TITLES = {
+    "search": "Nearest code",
+    "step": "Training step: forward, backward, EMA update",
+    "latent": "Training step of the Gaussian bottleneck: sample and KL, backward",
+}
 _BUSY = 0.7  # load average before the suite from which its numbers are to be taken with care
-_MEMORY = {"search memory": "nearest code", "step memory": "training step"}
+_MEMORY = {
+    "search memory": "nearest code",
+    "step memory": "training step",
+    "latent memory": "Gaussian bottleneck, training step",
+}
 
 
 def render(records: list[dict[str, Any]], folder: Path | None = None) -> str:
@@ -83,7 +91,7 @@ def _names(entries: list[dict[str, Any]]) -> list[str]:
 def _time_table(entries: list[dict[str, Any]]) -> str:
     names = _names(entries)
     floor = any("floor" in entry for entry in entries)
-    rows = [["N, D, K", "input", *(["floor"] if floor else []), *names]]
+    rows = [["N, D, K" if "codes" in entries[0] else "N, D", "input", *(["floor"] if floor else []), *names]]
     for entry in entries:
         cells = [_time(entry["providers"].get(name), name) for name in names]
         bound = [f"{_digits(entry['floor'])} ({entry['ours_over_floor']:.2f}×)" if "floor" in entry else "-"]
@@ -93,7 +101,7 @@ def _time_table(entries: list[dict[str, Any]]) -> str:
 
 def _memory_table(entries: list[dict[str, Any]]) -> str:
     names = _names(entries)
-    rows = [["", "N, D, K", *names]]
+    rows = [["", "N, D (, K)", *names]]
     for entry in entries:
         used = [entry["providers"].get(name) for name in names]
         rows.append([_MEMORY[entry["kind"]], _sizes(entry), *("-" if mib is None else f"{mib:.0f}" for mib in used)])
@@ -113,7 +121,7 @@ def _digits(milliseconds: float) -> str:
 
 
 def _sizes(entry: dict[str, Any]) -> str:
-    return f"{entry['rows']}, {entry['dim']}, {entry['codes']}"
+    return ", ".join(str(entry[size]) for size in ("rows", "dim", "codes") if size in entry)
 
 
 def _table(rows: list[list[str]]) -> str:

@@ -8,7 +8,7 @@ sizes into memory that is already there.
 
 from typing import NamedTuple
 
-from .cases import Case
+from .cases import Case, LatentCase
 
 _BYTES = {"fp32": 4, "bf16": 2}
 
@@ -50,6 +50,13 @@ def step_work(case: Case) -> Work:
     x = case.rows * case.dim * _BYTES[case.dtype]
     moved = 5 * x + 2 * 8 * case.rows + 16 * case.codes * case.dim + 8 * case.codes
     return search._replace(bytes=search.bytes + moved)
+
+
+def latent_work(case: LatentCase) -> Work:
+    """Forward: mean and log-variance read, the sample and a KL a row written. Backward: upstream gradient, mean and
+    log-variance read, two gradients written; the noise is drawn again, not read."""
+    x = case.rows * case.dim * _BYTES[case.dtype]
+    return Work(8 * x + 4 * case.rows, 0, 0)
 
 
 def floor_seconds(work: Work, device_name: str) -> float | None:

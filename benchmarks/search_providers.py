@@ -8,7 +8,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,13 +27,19 @@ class Provider(NamedTuple):
     """`capturable`: may be replayed as a CUDA graph. `finds_codes`: its result are indices, not a mere yardstick."""
 
     prepare: Callable[[Tensor, Tensor], Call]
-    obstacle: Callable[[Case, str], str | None] = lambda case, device: None
+    obstacle: Callable[[Any, str], str | None] = lambda case, device: None
     capturable: bool = False
     finds_codes: bool = True
 
 
 def missing(package: str) -> str | None:
     return None if importlib.util.find_spec(package) else f"{package} is not installed"
+
+
+def missing_compiler(device: str) -> str | None:
+    """What torch.compile lacks here."""
+    compiler = os.environ.get("CXX", "g++")
+    return f"needs a C++ compiler; {compiler} is not there" if device == "cpu" and not shutil.which(compiler) else None
 
 
 def _elements(case: Case) -> int:
@@ -47,8 +53,7 @@ def reference_obstacle(case: Case, device: str) -> str | None:
 def _compiled_obstacle(case: Case, device: str) -> str | None:
     if _elements(case) > _COMPILED_LIMIT[device] or case.dtype != "fp32":
         return "compiled only for float32 and small sizes: each takes tens of seconds to compile"
-    compiler = os.environ.get("CXX", "g++")
-    return f"needs a C++ compiler; {compiler} is not there" if device == "cpu" and not shutil.which(compiler) else None
+    return missing_compiler(device)
 
 
 def _compiled(x: Tensor, codebook: Tensor) -> Call:

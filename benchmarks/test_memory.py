@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,11 +11,11 @@ from .search_providers import missing
 
 _ALLOWED = 64 << 20  # bytes, at N = 65536, D = 256, K = 16384: the [N, K] matrix alone is 4 GiB
 
-Peak = Callable[[str, str, cases.Case], int]
+Peak = Callable[[str, str, cases.AnyCase], int]
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads the high-water mark from Linux's /proc")
 
 
-def _cases(kind: dict[str, list[cases.Case]], config: pytest.Config) -> list[cases.Case]:
+def _cases(kind: dict[str, list[Any]], config: pytest.Config) -> list[Any]:
     return kind["smoke" if config.getoption("--smoke") else config.getoption("--bench-device")]
 
 
@@ -34,3 +35,10 @@ def test_training_step(peak: Peak, pytestconfig: pytest.Config, provider: str) -
         pytest.skip(why)
     for case in _cases(cases.STEP_MEMORY, pytestconfig):
         peak("step", provider, case)
+
+
+@needs_proc
+@pytest.mark.parametrize("provider", ["aevae_fast", "eager"])
+def test_latent(peak: Peak, pytestconfig: pytest.Config, provider: str) -> None:
+    for case in _cases(cases.LATENT_MEMORY, pytestconfig):
+        peak("latent", provider, case)

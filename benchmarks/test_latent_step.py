@@ -1,0 +1,26 @@
+"""A training step of the Gaussian bottleneck; every provider on the same tensors, in turns."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from . import cases
+from .latent_providers import PROVIDERS
+from .measure import OURS, Measured
+from .replay import CLOCK
+from .timing import ratio
+
+Measure = Callable[[str, cases.LatentCase], Measured]
+CASES = cases.LATENT
+
+
+@pytest.mark.benchmark(timer=CLOCK)
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_latent_step(benchmark: Any, measured: Measure, case: cases.LatentCase, provider: str) -> None:
+    result = measured("latent", case)
+    if provider in result.skipped:
+        pytest.skip(result.skipped[provider])
+    benchmark.group = f"{result.kind}, {case}"
+    benchmark.extra_info["ours_over"] = ratio(result.samples[OURS], result.samples[provider])
+    CLOCK.play(benchmark, result.samples[provider])
