@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ._cases import DTYPES
-from ._checks import Result
+from ._result import Result
 
 _COLUMNS: dict[str, JustifyMethod] = {
     "operation": "left",

@@ -5,7 +5,6 @@ result. An index that differs counts as wrong only beyond float32's own rounding
 """
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,41 +16,22 @@ from aevae_fast import functional, reference
 from aevae_fast.functional import Impl
 
 from ._cases import Case, layer_cases, search_cases
+from ._gaussian_cases import gaussian_cases
+from ._gaussian_checks import check_gaussian_kl, check_reparameterize_kl
+from ._result import Result, timed
 from ._verdict import UNIT, error_share, wrong_indices
 
-
-class Result(NamedTuple):
-    """What came of one case: the largest error in units of what is allowed, the indices that differ from float64's and
-    those of them that are wrong; None where an operation has no such thing."""
-
-    operation: str
-    case: Case
-    seconds: float
-    error: float | None = None
-    differing: int | None = None
-    wrong: int | None = None
-
-    @property
-    def passed(self) -> bool:
-        return not self.wrong and (self.error is None or self.error <= 1)  # a NaN fails
+Check = Callable[[torch.device, Impl | None], Iterator[Result]]
 
 
 def rows_of(x: Tensor, dim: int) -> Tensor:
     return x.movedim(dim, -1).reshape(-1, x.shape[dim])
 
 
-def _timed(call: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
-    start = time.perf_counter()
-    result = call()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return result, time.perf_counter() - start
-
-
 def check_nearest_code(case: Case, device: torch.device, impl: Impl | None) -> Iterator[Result]:
     x, codebook, dim = case.draw(device)
     options: dict[str, Any] = {"metric": case.metric, "dim": dim, "impl": impl}
-    indices, seconds = _timed(lambda: functional.nearest_code(x, codebook, **options), device)
+    indices, seconds = timed(lambda: functional.nearest_code(x, codebook, **options), device)
     yield Result("nearest_code", case, seconds, None, *_compare_indices(case, x, codebook, dim, indices))
 
 
@@ -93,8 +73,8 @@ def check_vector_quantize(case: Case, device: torch.device, impl: Impl | None) -
     upstream = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x)
     options: dict[str, Any] = {"metric": case.metric, "dim": dim}
     plain = options | {"impl": "reference"}
-    ours, forward_seconds = _timed(lambda: _forward(x, codebook, options | {"impl": impl}), device)
-    ours, backward_seconds = _timed(lambda: _backward(ours, upstream), device)
+    ours, forward_seconds = timed(lambda: _forward(x, codebook, options | {"impl": impl}), device)
+    ours, backward_seconds = timed(lambda: _backward(ours, upstream), device)
     same = _backward(_forward(x, codebook, plain), upstream)
     truth = _backward(_forward(x.double(), codebook.double(), plain), upstream)
     steps = (ours, same, truth)
@@ -116,7 +96,7 @@ def check_vector_quantize(case: Case, device: torch.device, impl: Impl | None) -
         backward_error = max(backward_error, error_share(grad_codebook, 8 * UNIT * terms.max()))
     indices = _compare_indices(case, x, codebook, dim, ours.indices)
     yield Result("vector_quantize", case, forward_seconds, forward_error, *indices)
-    yield Result("  its backward", case, backward_seconds, backward_error)
+    yield Result("vector_quantize, backward", case, backward_seconds, backward_error)
 
 
 def check_statistics(case: Case, device: torch.device, impl: Impl | None) -> Iterator[Result]:
@@ -125,7 +105,7 @@ def check_statistics(case: Case, device: torch.device, impl: Impl | None) -> Ite
     shape = x.movedim(dim, -1).shape[:-1]
     indices = torch.randint(-1, case.codes, shape, generator=torch.Generator().manual_seed(1)).to(device)
     take = partial(functional.codebook_statistics, x, indices, case.codes, dim=dim, impl=impl)
-    (counts, sums), seconds = _timed(take, device)
+    (counts, sums), seconds = timed(take, device)
     rows, flat = rows_of(x, dim), indices.flatten()
     same = reference.codebook_statistics(rows, flat, case.codes)
     truth = reference.codebook_statistics(rows.double(), flat, case.codes)
@@ -149,18 +129,21 @@ def check_ema_update(case: Case, device: torch.device, impl: Impl | None) -> Ite
             counts[::3] = 0
             sums = torch.randn(case.codes, case.dim, generator=generator).to(device) * counts[:, None]
             update = partial(functional.ema_update_, *ours, counts, sums, metric=metric, impl=impl)
-            seconds += _timed(update, device)[1]
+            seconds += timed(update, device)[1]
             same = reference.ema_update(*same, counts, sums, metric=metric)
             truth = reference.ema_update(*truth, counts.double(), sums.double(), metric=metric)
         errors = (error_share(found, 4 * UNIT * found[2].abs().max()) for found in zip(ours, same, truth, strict=True))
         yield Result("ema_update_", case._replace(metric=metric), seconds, max(errors))
 
 
-def plan(quick: bool, device: torch.device) -> list[Callable[[torch.device, Impl | None], Iterator[Result]]]:
+def plan(quick: bool, device: torch.device) -> list[Check]:
     """Every check on every case, ready to run. A GPU gets more rows: its float64 reference is faster."""
     elements = (1 << 20 if quick else 1 << 25) * (16 if device.type == "cuda" else 1)
     layers = list(layer_cases(quick, elements // 4))
-    checks = [partial(check_nearest_code, case) for case in search_cases(quick, elements)]
+    checks: list[Check] = [partial(check_nearest_code, case) for case in search_cases(quick, elements)]
     checks += [partial(check, case) for check in (check_vector_quantize, check_statistics) for case in layers]
     updates = [case for case in layers if case.dtype == torch.float32 and case.layout == "rows"]
-    return [*checks, *(partial(check_ema_update, case) for case in updates)]
+    checks += [partial(check_ema_update, case) for case in updates]
+    gaussians = list(gaussian_cases(quick, elements // 64))
+    checks += [partial(check, case) for check in (check_gaussian_kl, check_reparameterize_kl) for case in gaussians]
+    return checks

@@ -18,18 +18,23 @@ def check(
     """Hold every operation against its float64 reference on this device. Exit status 1 if one is wrong.
 
     Shapes, dtypes, layouts and data chosen to break a search: tiny codes, data at 1000 ± 0.01, duplicated codes, rows
-    midway between two codes, a huge outlier, rows that are not finite.
+    midway between two codes, a huge outlier, rows that are not finite; Gaussians in every parameterization, chunks of
+    an encoder's output, priors, clamps, several samples.
     """
     import torch
     from rich.console import Console
     from rich.progress import track
 
     from ._check_table import result_table, verdict
-    from ._checks import Result, plan
+    from ._checks import plan
+    from ._result import Result
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    where = torch.device(device)
+    try:
+        where = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device: expected cpu, cuda, cuda:1, … or auto, got {device!r}") from error
     if where.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: expected one that is here, got 'cuda', and PyTorch finds no CUDA device")
     console = Console()

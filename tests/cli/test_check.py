@@ -10,6 +10,8 @@ from torch import Tensor
 from aevae_fast import functional, reference
 from aevae_fast.cli import _checks
 from aevae_fast.cli._cases import DATA, LAYOUTS, Case, lay_out
+from aevae_fast.cli._gaussian_cases import GaussianCase
+from aevae_fast.cli._gaussian_checks import check_gaussian_kl, check_reparameterize_kl
 from aevae_fast.cli._verdict import error_share, wrong_indices
 from aevae_fast.cli.app import run
 
@@ -21,11 +23,14 @@ def test_everything_is_right_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check", "--quick", "--device", "cpu"]) == 0
     shown = capsys.readouterr().out
     assert "cases are right" in shown
-    for operation in ("nearest_code", "vector_quantize", "its backward", "codebook_statistics", "ema_update_"):
+    operations = ("nearest_code", "vector_quantize", "vector_quantize, backward", "codebook_statistics", "ema_update_")
+    for operation in (*operations, "gaussian_kl", "reparameterize_kl"):
         assert operation in shown
 
 
-@pytest.mark.parametrize("arguments", [["--impl", "triton"], ["--impl", "magic"], ["--device", "cuda"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [["--impl", "triton"], ["--impl", "magic"], ["--device", "cuda"], ["--device", "gpu"]], ids=str
+)
 def test_what_cannot_run_here_is_said_in_one_line(
     arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +75,54 @@ def test_a_mistake_is_seen(
     assert all(result.passed for result in check(CASE, CPU, None))
     monkeypatch.setattr(functional, operation, wrong)
     assert not all(result.passed for result in check(CASE, CPU, None))
+
+
+GAUSSIAN = GaussianCase(32, 6, torch.float32)
+
+
+def shift_noise(z: Tensor, kl: Tensor) -> tuple[Tensor, Tensor]:
+    return z.roll(1, 0), kl
+
+
+def lose_a_gradient(z: Tensor, kl: Tensor) -> tuple[Tensor, Tensor]:
+    return z.detach() + 0 * z, kl
+
+
+@pytest.mark.parametrize("case", [GAUSSIAN, GAUSSIAN._replace(samples=2, reduction="none")], ids=str)
+@pytest.mark.parametrize(
+    ("check", "operation", "spoil"),
+    [
+        pytest.param(check_gaussian_kl, "gaussian_kl", lambda kl: kl * (1 + 1e-4), id="kl"),
+        pytest.param(check_gaussian_kl, "gaussian_kl", lambda kl: kl.detach() + 2 * (kl - kl.detach()), id="gradient"),
+        pytest.param(check_reparameterize_kl, "reparameterize_kl", scale_last, id="kl_beside_z"),
+        pytest.param(check_reparameterize_kl, "reparameterize_kl", shift_noise, id="noise"),
+        pytest.param(check_reparameterize_kl, "reparameterize_kl", lose_a_gradient, id="gradient_through_z"),
+    ],
+)
+def test_a_mistake_with_a_gaussian_is_seen(
+    check: Callable[..., Any],
+    operation: str,
+    spoil: Callable[..., Any],
+    case: GaussianCase,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    right = getattr(functional, operation)
+
+    def wrong(mean: Tensor, *args: Any, **options: Any) -> Any:
+        found = right(mean, *args, **options)
+        if not mean.any():  # N(0, 1), which only tells the noise
+            return found
+        return spoil(*found) if isinstance(found, tuple) else spoil(found)
+
+    assert all(result.passed for result in check(case, CPU, None))
+    monkeypatch.setattr(functional, operation, wrong)
+    assert not all(result.passed for result in check(case, CPU, None))
+
+
+def test_a_kl_that_hides_what_is_not_finite_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = functional.gaussian_kl
+    monkeypatch.setattr(functional, "gaussian_kl", lambda *args, **options: right(*args, **options).nan_to_num())
+    assert not all(result.passed for result in check_gaussian_kl(GAUSSIAN._replace(finite=False), CPU, None))
 
 
 def test_a_wrong_case_gives_exit_status_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
