@@ -19,7 +19,10 @@ ImageSize = Annotated[
 ]
 LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate (Adam).", rich_help_panel=_RUN)]
 BatchSize = Annotated[int, typer.Option(help="Images a step.", min=1, rich_help_panel=_RUN)]
-Seed = Annotated[int, typer.Option(help="Decides weights, order of images, random numbers.", rich_help_panel=_RUN)]
+Seed = Annotated[
+    int,
+    typer.Option(help="Decides weights, order of images, random numbers.", min=0, max=2**63 - 1, rich_help_panel=_RUN),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_RUN)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that is in the way.", rich_help_panel=_RUN)]
 

@@ -19,12 +19,12 @@ def checkpoint_file(out: str | Path) -> Path:
     return Path(out) / "checkpoints" / "last.ckpt"
 
 
-def check_checkpoint(file: Path, module: nn.Module) -> None:
-    """See that `file` is whole and holds a state of `module`; changes nothing.
+def check_checkpoint(file: Path, module: nn.Module, steps: int) -> None:
+    """See that `file` is whole and holds a state of `module` after at most `steps` steps; changes nothing.
 
     Raises:
         FileNotFoundError: `file` is not there.
-        ValueError: it is broken, something else, or the state of another model.
+        ValueError: it is broken, something else, the state of another model, or further on.
     """
     if not file.is_file():
         raise FileNotFoundError(f"resume: expected the state of a run in {file}, but it is not there")
@@ -39,6 +39,10 @@ def check_checkpoint(file: Path, module: nn.Module) -> None:
                 f"resume: expected the state of this model in {file}, but {name} has shape "
                 f"{expected.get(name, 'none')} in the model and {saved.get(name, 'none')} in the file"
             )
+    if state["global_step"] > steps:
+        raise ValueError(
+            f"steps: expected at least the {state['global_step']} that the run in {file} made, got {steps}"
+        )
 
 
 def _read(file: Path) -> Any:

@@ -77,8 +77,8 @@ def fit(
         console: where progress is shown; None shows nothing.
 
     Raises:
-        ValueError: an argument is out of range, the device is not there, or the state in `out` is broken or of another
-            model; nothing has changed then.
+        ValueError: an argument is out of range, the device is not there, or the state in `out` is broken, of another
+            model or beyond `steps`; nothing has changed then.
         FileNotFoundError: `resume` without a state in `out`.
         TrainingDiverged: the loss became NaN or infinite; the last saved state stays.
     """
@@ -86,7 +86,7 @@ def fit(
     batches = TrainingBatches(images.train, batch_size, seed, workers)
     module, file = TrainingModule(model, learning_rate), checkpoint_file(out)
     if resume:
-        check_checkpoint(file, module)
+        check_checkpoint(file, module, steps)
     every = max(1, steps // 20)
     history, stop = History(images.held_out, every), StopOnSignal()
     shown: list[Callback] = [progress_callback(console)] if console else []

@@ -214,6 +214,14 @@ def test_a_file_of_torch_that_is_no_run_is_named(new_model, images, tmp_path):
         fit(new_model(), images, tmp_path, steps=2, resume=True, **OPTIONS)
 
 
+def test_a_run_does_not_go_back(new_model, images, tmp_path):
+    straight(new_model, images, tmp_path, 4)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=r"steps: expected at least the 4 that the run in .* made, got 3"):
+        fit(NoisyModel(new_model()), images, tmp_path, steps=3, resume=True, **OPTIONS)
+    assert contents(tmp_path) == before
+
+
 def test_resume_needs_a_state(new_model, images, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"resume: .*last.ckpt"):
         fit(new_model(), images, tmp_path, steps=2, resume=True, **OPTIONS)
