@@ -27,7 +27,7 @@ from ._rows import not_finite, row_blocks, wide_dtype
 from ._threads import on_threads, threads_for
 
 _CODES, _GROUP = 1024, 16  # codes in one product, and codes whose minimum is taken by one vectorised amin
-_SCORES = 1 << 20  # scores that are held at a time: 4 MB
+_SCORES = 1 << 20  # scores that a thread holds at a time: 4 MB; beyond two threads they share 8 MB
 _EXACT_ELEMENTS = 1 << 19  # float64 elements that the exact comparison holds at a time: 4 MB
 
 
@@ -42,7 +42,7 @@ class _Codes(NamedTuple):
 
 def _prepare(codebook: Tensor, metric: str) -> _Codes:
     size, dim = codebook.shape
-    shift = codebook.new_zeros(dim)
+    shift, given = codebook.new_zeros(dim), codebook
     if metric == "euclidean":  # the median of a few codes is a centre that one huge outlier cannot drag away
         shift = codebook[:: max(1, size // 64)].median(0).values
     if metric == "cosine":  # in two steps, since squares overflow above 2⁶⁴
@@ -57,8 +57,19 @@ def _prepare(codebook: Tensor, metric: str) -> _Codes:
     bias = 0.5 * square if metric == "euclidean" else torch.zeros_like(square)
     columns[:, dim] = bias - a * square - dim * 2.0**-126  # the last term: products that underflow
     columns[size:, dim] = torch.inf
+    columns[_repeated(given, square[:size]), dim] = torch.inf
     columns[:, dim + 1] = -a * norms
     return _Codes(columns, shift, norms, a)
+
+
+def _repeated(codebook: Tensor, square: Tensor) -> Tensor:
+    """Codes that stand at a lower index already, and so never win: [m] int64. Kept in, they would tie for every row
+    near them, and a codebook that has collapsed would be compared in float64 as a whole. Equal codes have equal
+    squared norms; only neighbours in the order of those are looked at, which may miss some."""
+    value, order = square.sort(stable=True)
+    later = torch.nonzero(value[1:] == value[:-1])[:, 0]
+    equal = [(codebook[order[n]] == codebook[order[n + 1]]).all(1) for n in later.split(_CODES)]
+    return order[later[torch.cat(equal)] + 1] if equal else later
 
 
 class _Workspace:
@@ -157,9 +168,12 @@ def _compare(x: Tensor, codebook: Tensor, codes: _Codes, metric: str) -> Tensor:
 
 def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
     """x [B, S, D] float16, bfloat16 or float32, codebook [K, D] float32 → indices [B, S] int64; -1 for a row that is
-    not finite. Any strides. Extra memory: the prepared codebook and a few MB a thread, whatever N."""
+    not finite. Any strides. Extra memory: the prepared codebook and a few tens of MB, whatever N."""
     codes = _prepare(codebook, metric)
-    rows = max(512, min(2048, _SCORES // len(codes.columns)))  # some twenty small operations end each block
+    threads = threads_for(x)
+    # Many rows a block, since some twenty small operations end each; fewer where many threads share the memory.
+    scores = min(_SCORES, 2 * _SCORES // threads)
+    rows = max(64, min(512, 1024 // threads), min(2048, scores // len(codes.columns)))
     indices = torch.empty(x.shape[:2], dtype=torch.int64, device=x.device)
     certified = torch.empty(x.shape[:2], dtype=torch.bool, device=x.device)
 
@@ -175,7 +189,7 @@ def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
 
     few = max(1, min(512, _SCORES // len(codes.columns)))  # they have scores against all codes at once
     with full_precision(x.device):
-        on_threads(make_worker, list(row_blocks(x, rows)), threads_for(x))
+        on_threads(make_worker, list(row_blocks(x, rows)), threads)
         for place in torch.nonzero(~certified).split(few):
             indices[place[:, 0], place[:, 1]] = _resolve(x[place[:, 0], place[:, 1]].float(), codebook, codes, metric)
     return indices

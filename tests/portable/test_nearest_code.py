@@ -128,6 +128,9 @@ def test_the_bound_holds_for_every_code() -> None:
         rows, centred = x.double() - codes.shift, codebook.double() - codes.shift
         score = 0.5 * centred.square().sum(1)[:, None] - centred @ rows.T
         error = codes.a * centred.norm(dim=1)[:, None] * (rows.norm(dim=1) + centred.norm(dim=1)[:, None])
+        out = (lower == torch.inf).all(1)  # those that stand at a lower index already
+        assert all((codebook[: int(k)] == codebook[k]).all(1).any() for k in torch.nonzero(out)[:, 0]), data
+        lower, score, error = lower[~out], score[~out], error[~out]
         assert (lower <= score).all(), data
         assert (score <= lower + 2.02 * error + 1e-30).all(), data
 
@@ -202,3 +205,46 @@ def test_memory_stays_bounded(collapsed: bool, monkeypatch: pytest.MonkeyPatch) 
             live += event.nbytes()
             peak = max(peak, live)
     assert 16384 * 258 * 4 < peak < 64e6
+
+
+def test_a_collapsed_codebook_is_not_compared_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal codes tie for every row near them; the first copy alone competes."""
+    torch.manual_seed(0)
+    x, codebook = torch.randn(300, 8), torch.randn(1, 8).repeat(200, 1)
+    codebook[150:] = torch.randn(50, 8)
+    module, compared = sys.modules[nearest_code.__module__], []
+    right = module._exact_distance
+    monkeypatch.setattr(module, "_exact_distance", lambda x, c, m: (compared.append(len(x)), right(x, c, m))[1])
+    for metric in ("euclidean", "cosine", "dot"):
+        expected = distances64(x, codebook, metric).argmin(1)
+        assert torch.equal(search(x, codebook, metric), expected)
+    assert sum(compared) < 300
+
+
+def test_memory_does_not_grow_with_threads() -> None:
+    module = sys.modules[nearest_code.__module__]
+    usual, taken, sizes = module._Workspace, [], {}
+    x, codebook = torch.randn(64, 4), torch.randn(16384, 4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_Workspace", lambda codes, rows: (taken.append(rows), usual(codes, rows))[1])
+        for threads in (1, 2, 16):
+            taken.clear()
+            patch.setattr(module, "threads_for", lambda x, threads=threads: threads)
+            search(x, codebook)
+            sizes[threads] = threads * taken[0]
+    assert sizes[16] <= sizes[2]
+
+
+def test_precision_is_put_back_by_the_last_thread_that_leaves() -> None:
+    matmul, before = torch.backends.mkldnn.matmul, torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        first, second = (full_precision(torch.device("cpu")) for _ in range(2))
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert matmul.fp32_precision == "ieee"
+        second.__exit__(None, None, None)
+        assert matmul.fp32_precision == "bf16"
+    finally:
+        torch.set_float32_matmul_precision(before)
