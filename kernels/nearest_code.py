@@ -14,13 +14,12 @@ import triton.language as tl
 from .configuration import EXTRA, GROUP_STEPS, architecture, search_config
 from .prepared_codebook import prepare_codebook, shifts_rows
 from .search import search_block
-from .search_rows import row_pointers
 from .split_rows import split_rows
 
 
 @triton.jit(do_not_specialize=["tiles", "K"])
 def _nearest_code_kernel(
-    x_ptr, parts_ptr, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr, indices_ptr,
+    x_ptr, parts_ptr, row_bounds_ptr, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr, indices_ptr,
     N, S, K, D, tiles, stride_xb, stride_xs, stride_xd, kappa,
     EUCLIDEAN: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr, PADDED_D: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, GROUP_STEPS: tl.constexpr,
@@ -30,8 +29,8 @@ def _nearest_code_kernel(
     n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     live = n < N
     index = search_block(
-        row_pointers(x_ptr, n, N, S, stride_xb, stride_xs), parts_ptr, live,
-        split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr, K, D, tiles, stride_xd, kappa,
+        x_ptr, n, live, parts_ptr, row_bounds_ptr, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr,
+        N, S, K, D, tiles, stride_xb, stride_xs, stride_xd, kappa,
         EUCLIDEAN, ONE_PART, SHIFT_ROWS, PADDED_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
     )  # fmt: skip
     tl.store(indices_ptr + n, index.to(tl.int64), mask=live)
@@ -43,12 +42,13 @@ def nearest_code(x: torch.Tensor, codebook: torch.Tensor, metric: str = "euclide
     indices = torch.empty((batch, length), dtype=torch.int64, device=x.device)
     if indices.numel() == 0:
         return indices
-    config = search_config(dimension, x.dtype, architecture(x.device), fused=False)
+    config = search_config(dimension, architecture(x.device))
     prepared = prepare_codebook(codebook, x.dtype, metric, config)
     shifted = shifts_rows(x.dtype, metric)
-    parts = split_rows(x, prepared, config, shifted)
+    parts, row_bounds = split_rows(x, prepared, config, metric)
     _nearest_code_kernel[(triton.cdiv(indices.numel(), config.block_n),)](
-        x, parts, prepared.split, prepared.extra, prepared.bounds, prepared.largest, prepared.codes, prepared.shift,
+        x, parts, row_bounds,
+        prepared.split, prepared.extra, prepared.bounds, prepared.largest, prepared.codes, prepared.shift,
         indices, indices.numel(), length, codebook.shape[0], dimension, prepared.split.shape[0] // config.block_k,
         *x.stride(), prepared.kappa,
         EUCLIDEAN=metric == "euclidean", ONE_PART=x.dtype == torch.bfloat16, SHIFT_ROWS=shifted,

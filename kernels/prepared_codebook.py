@@ -38,12 +38,14 @@ from .configuration import EXTRA, GROUP, GROUP_STEPS, SearchConfig
 METRICS = ("euclidean", "cosine", "dot")
 # Score of a column that pads the codebook; far below fp32's largest, so that no sum overflows into NaN.
 PADDING_BIAS = tl.constexpr(1e37)
+# Elements of a code that the rescan reads at once, 16 bytes; rows of codes are padded to whole ones.
+CODE_STEP = tl.constexpr(4)
 
 
 class PreparedCodebook(NamedTuple):
     """What the search kernels read; K and D padded with zeros to whole tiles, so that their loop needs no masks."""
 
-    codes: torch.Tensor  # [K, D] float32: the codes that exact distances are taken to
+    codes: torch.Tensor  # [K, D to a multiple of CODE_STEP] float32: the codes that exact distances are taken to
     split: torch.Tensor  # [K_pad, 2, D_pad] bf16: low and high part of -c'
     extra: torch.Tensor  # [K_pad, 16] bf16: bias in three parts, minus the three bounds, 1 for the lift of search.py
     bounds: torch.Tensor  # [K_pad / GROUP, 4] float32: largest ‖c'‖, ρ_c, bias bound in a group
@@ -56,11 +58,12 @@ class PreparedCodebook(NamedTuple):
 def _prepare_codebook_kernel(
     codebook_ptr, shift_ptr, codes_ptr, split_ptr, extra_ptr, bounds_ptr,
     K, D, kappa,
-    METRIC: tl.constexpr, SHIFT_ROWS: tl.constexpr, PADDED_D: tl.constexpr, BLOCK_D: tl.constexpr,
-    EXTRA: tl.constexpr, GROUP_STEPS: tl.constexpr,
+    METRIC: tl.constexpr, COPY: tl.constexpr, SHIFT_ROWS: tl.constexpr, PADDED_D: tl.constexpr,
+    BLOCK_D: tl.constexpr, EXTRA: tl.constexpr, GROUP_STEPS: tl.constexpr,
 ):  # fmt: skip
-    # codebook, codes :: [K, D] fp32   shift :: [D] fp32   split :: [K_pad, 2, PADDED_D] bf16
+    # codebook :: [K, D] fp32   codes :: [K, width] fp32   shift :: [D] fp32   split :: [K_pad, 2, PADDED_D] bf16
     BLOCK_K: tl.constexpr = 8 * GROUP_STEPS
+    width = (D + CODE_STEP - 1) // CODE_STEP * CODE_STEP
     k = tl.program_id(0).to(tl.int64) * BLOCK_K + tl.arange(0, BLOCK_K)
     norm_square = tl.zeros([BLOCK_K], tl.float32)
     offset_square = 0.0
@@ -87,7 +90,8 @@ def _prepare_codebook_kernel(
         code = tl.load(codebook_ptr + k[:, None] * D + d[None, :], mask=inside, other=0.0)
         if METRIC == "cosine":
             code = code * scale[:, None]
-            tl.store(codes_ptr + k[:, None] * D + d[None, :], code, mask=inside)
+        if COPY:
+            tl.store(codes_ptr + k[:, None] * width + d[None, :], code, mask=(k < K)[:, None] & (d < width)[None, :])
         if METRIC == "euclidean":
             shift = tl.load(shift_ptr + d, mask=d < D, other=0.0)
             code = tl.where(inside & real[:, None], code - shift[None, :], 0.0)
@@ -169,7 +173,9 @@ def prepare_codebook(codebook: torch.Tensor, dtype: torch.dtype, metric: str, co
     split = codebook.new_empty((padded_k, 2, config.padded_d), dtype=torch.bfloat16)
     extra = codebook.new_empty((padded_k, EXTRA), dtype=torch.bfloat16)
     bounds = codebook.new_empty((padded_k // GROUP, 4))
-    codes = torch.empty_like(codebook) if metric == "cosine" else codebook
+    width = -(-dimension // CODE_STEP.value) * CODE_STEP.value
+    copy = metric == "cosine" or width > dimension
+    codes = codebook.new_empty((size, width)) if copy else codebook
     shift = codebook[0]
     if metric == "euclidean":
         # Sorted, not torch.median: that one has no deterministic CUDA path.
@@ -179,7 +185,7 @@ def prepare_codebook(codebook: torch.Tensor, dtype: torch.dtype, metric: str, co
     _prepare_codebook_kernel[(padded_k // (8 * GROUP_STEPS),)](
         codebook, shift, codes, split, extra, bounds,
         size, dimension, kappa,
-        METRIC=metric, SHIFT_ROWS=shifts_rows(dtype, metric), PADDED_D=config.padded_d,
+        METRIC=metric, COPY=copy, SHIFT_ROWS=shifts_rows(dtype, metric), PADDED_D=config.padded_d,
         BLOCK_D=min(config.block_d, 64), EXTRA=EXTRA, GROUP_STEPS=GROUP_STEPS,
         num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip

@@ -23,30 +23,34 @@ import triton
 import triton.language as tl
 
 from .search_rescan import NO_INDEX, rescan_reached
-from .search_rows import FAR, extra_columns, load_rows, row_bounds, split
+from .search_rows import FAR, after, extra_columns, load_bounds, load_rows, row_bounds, row_pointers, split
 from .search_sweep import group_minima
 
 
 @triton.jit
 def search_block(
-    rows, parts_ptr, live, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr,
-    K, D, tiles, stride_xd, kappa,
+    x_ptr, n, live, parts_ptr, row_bounds_ptr, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr,
+    N, S, K, D, tiles, stride_xb, stride_xs, stride_xd, kappa,
     EUCLIDEAN: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr, PADDED_D: tl.constexpr,
     BLOCK_D: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
 ):  # fmt: skip
     """Nearest code of each row of a block, int32; -1 where the row is not live or not finite."""
-    BLOCK_N: tl.constexpr = rows.shape[0]
+    BLOCK_N: tl.constexpr = n.shape[0]
     GROUPS: tl.constexpr = BLOCK_K // (8 * GROUP_STEPS)
     SLOTS: tl.constexpr = 4 * GROUPS
-    norm, factor, lift, finite = row_bounds(
-        rows, live, shift_ptr, largest_ptr, D, stride_xd, kappa, EUCLIDEAN, SHIFT_ROWS, ONE_PART, PADDED_D
-    )
-    parts_ptr += tl.program_id(0).to(tl.int64) * (BLOCK_N * PADDED_D * (1 if ONE_PART else 2))
-    extra = extra_columns(norm, factor, lift, EXTRA)
-    high, low = extra, extra
+    high, low = parts_ptr, parts_ptr
     if PADDED_D == BLOCK_D:
+        rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
+        norm, factor, lift = row_bounds(
+            rows, live, rows, shift_ptr, largest_ptr, D, stride_xd, kappa,
+            EUCLIDEAN, SHIFT_ROWS, ONE_PART, PADDED_D, False,
+        )  # fmt: skip
         x, _bad = load_rows(rows, live, tl.arange(0, BLOCK_D), D, stride_xd, shift_ptr, SHIFT_ROWS)
         high, low, _residual = split(x)
+    else:
+        norm, factor, lift = load_bounds(row_bounds_ptr, n, live)
+    parts_ptr += tl.program_id(0).to(tl.int64) * (BLOCK_N * PADDED_D * (1 if ONE_PART else 2))
+    extra = extra_columns(norm, factor, lift, EXTRA)
 
     best = tl.full([BLOCK_N, GROUPS, 4], FAR, tl.float32).to(tl.int32, bitcast=True)
     second = tl.min(best, 1)
@@ -65,6 +69,10 @@ def search_block(
     place = tl.arange(0, SLOTS)[None, :]
     lowest = tl.min(best, 1)
     slot = tl.min(tl.where(best <= lowest[:, None], place, SLOTS - 1), 1)
+    n = after(slot >= 0, n)
+    rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
+    if PADDED_D > BLOCK_D:
+        norm, factor, lift = load_bounds(row_bounds_ptr, n, n < N)
     group = tl.sum(tl.where(place == slot[:, None], best_tile, 0), 1) * SLOTS + slot
     bounds = bounds_ptr + group.to(tl.int64) * 4
     error = tl.load(bounds) * factor + tl.load(bounds + 1) * norm + tl.load(bounds + 2)
@@ -75,6 +83,7 @@ def search_block(
     # one of them if it has any, its second best if it has two. With 0 always in reach none of them is missed, and
     # `lowest` is the bound of some group, so that reach lies above the winner's score whichever group that is.
     reach = tl.maximum(reach, 0.0)
+    finite = norm >= 0.0
     reach = tl.where(finite, reach, -FAR)
 
     distance = tl.full([BLOCK_N], FAR, tl.float32)

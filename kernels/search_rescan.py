@@ -2,7 +2,8 @@
 
     distance = Σ_d (x - c)²   (euclidean; -x·c for cosine and dot)   in fp32, from the raw rows and codes
 
-The least (distance, index) wins, so ties fall to the lowest index. Reference: aevae_fast/reference.
+The least (distance, index) wins, so ties fall to the lowest index. Codes are padded with zeros to whole steps of 16
+bytes. Reference: aevae_fast/reference.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from .prepared_codebook import CODE_STEP
 from .search_rows import FAR
 
 NO_INDEX = tl.constexpr(2147483647)
@@ -22,19 +24,18 @@ def _rescan_group(
 ):  # fmt: skip
     """Least (distance, index) among the codes of one group per row, directly and in fp32; FAR where not active."""
     BLOCK_N: tl.constexpr = rows.shape[0]
-    STEP: tl.constexpr = 4  # 16 bytes of a code at a time; 32 spill
+    STEP: tl.constexpr = CODE_STEP  # at a time; 32 spill
     member = tl.arange(0, 2 * GROUP_STEPS)
     column = (slot // 4) * (8 * GROUP_STEPS) + (slot % 4) * 2
     code = (tile * BLOCK_K + column)[:, None] + ((member // 2) * 8 + member % 2)[None, :]
     real = active[:, None] & (code < K)
-    base = codes_ptr + code.to(tl.int64) * D
+    base = codes_ptr + code.to(tl.int64) * ((D + STEP - 1) // STEP * STEP)
     total = tl.zeros([BLOCK_N, 2 * GROUP_STEPS, STEP], tl.float32)
     for start in range(0, D, STEP):
         d = start + tl.arange(0, STEP)
-        inside = d < D
         x = tl.load(rows[:, None] + d.to(tl.int64)[None, :] * stride_xd,
-                    mask=active[:, None] & inside[None, :], other=0.0).to(tl.float32)  # fmt: skip
-        c = tl.load(base[:, :, None] + d[None, None, :], mask=real[:, :, None] & inside[None, None, :], other=0.0)
+                    mask=active[:, None] & (d < D)[None, :], other=0.0).to(tl.float32)  # fmt: skip
+        c = tl.load(base[:, :, None] + d[None, None, :], mask=real[:, :, None], other=0.0)
         if EUCLIDEAN:
             difference = x[:, None, :] - c
             total += difference * difference

@@ -22,6 +22,12 @@ def row_pointers(x_ptr, n, N, S, stride_b, stride_s):
 
 
 @triton.jit
+def after(always, n):
+    """n, where `always` holds, as it does: what is computed from it waits for that, and takes no registers before."""
+    return tl.where(always, n, 0)
+
+
+@triton.jit
 def split(value):
     """value = high + low + residual, the first two bf16."""
     high = value.to(tl.bfloat16)
@@ -44,10 +50,12 @@ def load_rows(rows, live, d, D, stride_xd, shift_ptr, SHIFT_ROWS: tl.constexpr):
 
 @triton.jit
 def row_bounds(
-    rows, live, shift_ptr, largest_ptr, D, stride_xd, kappa,
+    rows, live, parts, shift_ptr, largest_ptr, D, stride_xd, kappa,
     EUCLIDEAN: tl.constexpr, SHIFT_ROWS: tl.constexpr, ONE_PART: tl.constexpr, PADDED_D: tl.constexpr,
+    STORE: tl.constexpr,
 ):  # fmt: skip
-    """Norm of the rows, factor that bounds the error per ‖c‖, constant that lifts scores above 0, who is finite."""
+    """Norm of the rows, NaN of those without an answer; factor that bounds the error per ‖c‖; constant that lifts
+    scores above 0. STORE: the rows' bf16 parts too, to pointers `parts`."""
     square = tl.zeros([rows.shape[0]], tl.float32)
     centred_square = tl.zeros([rows.shape[0]], tl.float32)
     low_square = tl.zeros([rows.shape[0]], tl.float32)
@@ -62,8 +70,12 @@ def row_bounds(
         if EUCLIDEAN and not SHIFT_ROWS:
             centred = x - tl.load(shift_ptr + d, mask=d < D, other=0.0)[None, :]
             centred_square += tl.sum(tl.where(live[:, None], centred * centred, 0.0), 1)
+        high, low, residual = split(x)
+        if STORE:
+            tl.store(parts[:, None] + d[None, :], high, mask=live[:, None])
         if not ONE_PART:
-            _high, low, residual = split(x)
+            if STORE:
+                tl.store(parts[:, None] + (PADDED_D + d)[None, :], low, mask=live[:, None])
             low = low.to(tl.float32)
             low_square += tl.sum(low * low, 1)
             residual_square += tl.sum(residual * residual, 1)
@@ -78,7 +90,23 @@ def row_bounds(
         lift = tl.minimum(lift, 0.5 * square)
     # Any lift is right, as bounds below 0 are all in reach; a finite one keeps codes that overflow from making NaNs.
     lift = tl.minimum(lift, LARGEST_LIFT)
-    return norm, factor, lift, (bad == 0) & live
+    return tl.where((bad == 0) & live, norm, float("nan")), factor, lift
+
+
+@triton.jit
+def store_bounds(bounds_ptr, n, live, norm, factor, lift):
+    # bounds :: [N, 4] fp32
+    tl.store(bounds_ptr + n * 4, norm, mask=live)
+    tl.store(bounds_ptr + n * 4 + 1, factor, mask=live)
+    tl.store(bounds_ptr + n * 4 + 2, lift, mask=live)
+
+
+@triton.jit
+def load_bounds(bounds_ptr, n, live):
+    """What `store_bounds` stored."""
+    norm = tl.load(bounds_ptr + n * 4, mask=live, other=float("nan"))
+    factor = tl.load(bounds_ptr + n * 4 + 1, mask=live, other=0.0)
+    return norm, factor, tl.load(bounds_ptr + n * 4 + 2, mask=live, other=0.0)
 
 
 @triton.jit

@@ -19,13 +19,13 @@ import triton.language as tl
 from .configuration import EXTRA, GROUP_STEPS, architecture, search_config
 from .prepared_codebook import prepare_codebook, shifts_rows
 from .search import search_block
-from .search_rows import row_pointers
+from .search_rows import after, row_pointers
 from .split_rows import split_rows
 
 
 @triton.jit(do_not_specialize=["tiles", "K"])
 def _vector_quantize_kernel(
-    x_ptr, codebook_ptr, mask_ptr, parts_ptr, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr,
+    x_ptr, codebook_ptr, mask_ptr, parts_ptr, row_bounds_ptr, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr,
     shift_ptr, quantized_ptr, indices_ptr, error_ptr,
     N, S, K, D, tiles, stride_xb, stride_xs, stride_xd, stride_qb, stride_qs, stride_qd,
     kappa,
@@ -37,20 +37,24 @@ def _vector_quantize_kernel(
     # indices :: [B, S] int64   error :: [programs] fp32
     n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     live = n < N
-    kept = live
-    if HAS_MASK:
-        kept = live & (tl.load(mask_ptr + n, mask=live, other=0) != 0)
-    rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
     index = search_block(
-        rows, parts_ptr, kept,
-        split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr, K, D, tiles, stride_xd, kappa,
+        x_ptr, n, live, parts_ptr, row_bounds_ptr, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr,
+        N, S, K, D, tiles, stride_xb, stride_xs, stride_xd, kappa,
         EUCLIDEAN, ONE_PART, SHIFT_ROWS, PADDED_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
     )  # fmt: skip
+    n = after(index >= -1, n)
+    live = n < N
+    kept = live
+    if HAS_MASK:
+        # After the search: Triton lays its products out for the narrowest type that their masks come from.
+        kept = live & (tl.load(mask_ptr + n, mask=live, other=0) != 0)
+        index = tl.where(kept, index, -1)
     tl.store(indices_ptr + n, index.to(tl.int64), mask=live)
 
     found = index >= 0
     absent = tl.where(kept, float("nan"), 0.0)
     codes = codebook_ptr + index.to(tl.int64) * D
+    rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
     targets = row_pointers(quantized_ptr, n, N, S, stride_qb, stride_qs)
     error = tl.where(kept & (index < 0), float("nan"), 0.0)
     STEP: tl.constexpr = min(PADDED_D, 32)
@@ -115,15 +119,15 @@ def vector_quantize(
     indices = torch.empty((batch, length), dtype=torch.int64, device=x.device)
     if indices.numel() == 0:
         return quantized, indices, codebook.new_zeros(())
-    config = search_config(dimension, x.dtype, architecture(x.device), fused=True)
+    config = search_config(dimension, architecture(x.device))
     prepared = prepare_codebook(codebook, x.dtype, metric, config)
     shifted = shifts_rows(x.dtype, metric)
-    parts = split_rows(x, prepared, config, shifted)
+    parts, row_bounds = split_rows(x, prepared, config, metric)
     programs = triton.cdiv(indices.numel(), config.block_n)
     error = codebook.new_empty(programs)
     _vector_quantize_kernel[(programs,)](
-        x, codebook, _bytes(mask, indices),
-        parts, prepared.split, prepared.extra, prepared.bounds, prepared.largest, prepared.codes, prepared.shift,
+        x, codebook, _bytes(mask, indices), parts, row_bounds,
+        prepared.split, prepared.extra, prepared.bounds, prepared.largest, prepared.codes, prepared.shift,
         quantized, indices, error,
         indices.numel(), length, codebook.shape[0], dimension, prepared.split.shape[0] // config.block_k,
         *x.stride(), *quantized.stride(), prepared.kappa,

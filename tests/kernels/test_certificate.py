@@ -55,7 +55,7 @@ def test_score_stays_within_its_bound(kind, dimension, width):
     total = torch.zeros(24, 40, dtype=torch.float64)
     for a, b in ((x_high, c_low), (x_low, c_high), (x_high, c_high)):
         total = truncating_dot(a, b, total, width)
-    config = search_config(dimension, torch.float32, "sm_90", fused=False)
+    config = search_config(dimension, "sm_90")
     kappa = accumulation_bound(config)
     norm, code_norm = x.norm(dim=1)[:, None], c.norm(dim=1)[None]
     factor = x_rest.norm(dim=1)[:, None] + x_low.norm(dim=1)[:, None] * (2.04 / 256) + kappa * norm
@@ -67,7 +67,7 @@ def groups_in_reach(x: torch.Tensor, codes: torch.Tensor, lift: torch.Tensor) ->
     """How many groups of 8 codes each row has to look into, from exact scores and the bounds that the search takes off.
 
     x [N, D] and codes [K, D] centred, float64; lift [N] as the search adds to its scores."""
-    kappa = accumulation_bound(search_config(x.shape[1], torch.float32, "sm_90", fused=False))
+    kappa = accumulation_bound(search_config(x.shape[1], "sm_90"))
     _, low, rest = split(x)
     _, _, code_rest = split(codes)
     norm, code_norm = x.norm(dim=1), codes.norm(dim=1)
