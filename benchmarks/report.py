@@ -31,7 +31,7 @@ _MEMORY = {
 def render(records: list[dict[str, Any]], folder: Path | None = None) -> str:
     """Markdown for these records and for the other reports in `folder`."""
     parts = [part for record in records for part in _sections(record)]
-    return "\n\n".join([*parts, *_training(folder), *_compiled(folder)] if folder else parts)
+    return "\n\n".join([*parts, *_training(folder), *_vae(folder), *_compiled(folder)] if folder else parts)
 
 
 def _sections(record: dict[str, Any]) -> list[str]:
@@ -65,6 +65,26 @@ def _training(folder: Path) -> list[str]:
         cells = (f"{f['mean']:.{n}f} ± {f['std']:.{n}f}" for f, n in zip(figures, (4, 0, 0), strict=True))
         rows.append([name, *cells])
     return [title, f"{record['device']}, commit {record['commit'][:12]}", _table(rows)]
+
+
+def _vae(folder: Path) -> list[str]:
+    """Mean and spread over seeds of a VAE on our layer and in plain PyTorch, from `benchmarks.vae_quality`."""
+    file = folder / "vae_quality.json"
+    if not file.is_file():
+        return []
+    record = json.loads(file.read_text(encoding="utf-8"))
+    settings = record["settings"]
+    title = f"### Training: a VAE on {settings['data']}, {settings['steps']} steps, {settings['seeds']} seeds"
+    network = "-".join(map(str, settings["network"]))
+    text = (
+        f"{record['device']}, commit {record['commit'][:12]}. Network {network}; nats an image, held out; log p(x) by "
+        f"importance sampling with {settings['samples']} samples"
+    )
+    rows = [["", "ELBO", "KL", "log p(x)"]]
+    for name, model in record["models"].items():
+        figures = (model["held_out"][figure] for figure in ("elbo", "kl", "log_likelihood"))
+        rows.append([name, *(f"{f['mean']:.2f} ± {f['std']:.2f}" for f in figures)])
+    return [title, text, _table(rows)]
 
 
 def _compiled(folder: Path) -> list[str]:
