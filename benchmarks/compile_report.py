@@ -1,149 +1,48 @@
 """What every kernel configuration costs on GPUs that are not here: compile, read the machine code, count.
 
-    python -m benchmarks.compile_report            writes benchmarks/results/compile_report.json and prints a table
-    python -m benchmarks.compile_report --check    recompiles and fails where spills or instructions per pair grew
+    python -m benchmarks.compile_report            writes results/compile_report.json and prints a table
+    python -m benchmarks.compile_report --every    each D, dtype, layout, metric and option: hours; writes the CSV
+    … --check                                      writes nothing; exit status 1 on a spill, too much shared memory, a
+                                                   missing tensor-core instruction, or more instructions than recorded
 
-For sm_80, sm_90, sm_100 and gfx942: registers, spilled bytes, shared memory, tensor-core instructions, widths of
-global accesses and, for the search, the instructions of its main loop per (row, code) pair, by opcode (machine_code.py
-says how). Arguments carry what the JIT would see: 16-byte aligned pointers, sizes and strides divisible by 16 where
-they would be, a stride of 1 as a constant.
+For sm_80, sm_90, sm_100 and gfx942: registers, spilled bytes, shared memory, tensor-core instructions, widths of global
+accesses; and instructions per (row, code) pair of the search's main loop, or per element of the Gaussian kernels
+(machine_code.py says how). compile_record.py says what the records hold.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
-import re
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import torch
-import triton
-
-from aevae_fast.kernels import codebook_statistics, ema_update, nearest_code, prepared_codebook, vector_quantize
-from aevae_fast.kernels import split_rows as rows_in_parts
-from aevae_fast.kernels.configuration import EXTRA, GROUP_STEPS, SearchConfig, search_config
-
+from .compile_cases import DIMENSIONS, DTYPES, LAYOUTS, METRICS, code_cases, row_cases, search_case
+from .compile_record import DETAILS, complaints, read_details, read_sweep, sweep_path, write_details, write_sweep
+from .compile_record import line as short
+from .gaussian_cases import Variant, gaussian_case, gaussian_cases
 from .machine_code import TARGETS, Case, compile_case
 
-RECORD = Path(__file__).parent / "results" / "compile_report.json"
-SHARED_LIMIT = {"sm_80": 99 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, "gfx942": 64 * 1024}
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-DIMENSIONS = (8, 16, 32, 64, 100, 128, 256, 512, 768)
+MAIN = ("sm_80", "sm_90", "sm_100", "gfx942")
 
 
-def _size(dimension: int) -> str:
-    return "i32:16" if dimension % 16 == 0 else "i32"
+def brief_cases(arch: str) -> Iterator[Case]:
+    """One of each kernel, for a test."""
+    yield search_case("nearest_code", 64, "fp32", "rows", arch)
+    yield search_case("vector_quantize", 256, "bf16", "rows", arch)
+    yield from row_cases("fp32", 64, "rows", arch)
+    yield from code_cases(64, arch)
+    for kernel in ("reparameterize_kl", "reparameterize_kl_bwd"):
+        yield gaussian_case(kernel, 256, "bf16", "chunk", arch)
 
 
-def _strides(letters: str, dimension: int, layout: str = "rows") -> dict[str, Any]:
-    inner, channel = (_size(dimension), 1) if layout == "rows" else (1, "i32:16")
-    return {f"stride_{a}{b}": t for a in letters for b, t in (("b", "i32:16"), ("s", inner), ("d", channel))}
-
-
-def search_case(
-    kernel: str, dimension: int, dtype: str, layout: str, arch: str, metric: str = "euclidean",
-    config: SearchConfig | None = None,
-) -> Case:  # fmt: skip
-    """nearest_code or vector_quantize at one D, dtype and layout of x, as it would be launched on arch."""
-    fused = kernel == "vector_quantize"
-    config = config or search_config(dimension, DTYPES[dtype], arch, fused)
-    x, f32, bf16 = f"*{dtype}", "*fp32", "*bf16"
-    arguments: dict[str, Any] = {
-        "x_ptr": x, "parts_ptr": bf16, "split_ptr": bf16, "extra_ptr": bf16, "bounds_ptr": f32, "largest_ptr": f32,
-        "codes_ptr": f32, "shift_ptr": f32, "indices_ptr": "*i64", "N": "i32:16", "S": "i32:16", "K": "i32",
-        "D": _size(dimension), "tiles": "i32", **_strides("x", dimension, layout),
-        "kappa": "fp32", "METRIC": metric, "ONE_PART": dtype == "bf16",
-        "SHIFT_ROWS": prepared_codebook.shifts_rows(DTYPES[dtype], metric), "PADDED_D": config.padded_d,
-        "BLOCK_N": config.block_n, "BLOCK_K": config.block_k, "BLOCK_D": config.block_d, "GROUP_STEPS": GROUP_STEPS,
-        "EXTRA": EXTRA,
-    }  # fmt: skip
-    fn = nearest_code._nearest_code_kernel
-    if fused:
-        fn = vector_quantize._vector_quantize_kernel
-        arguments |= {"codebook_ptr": f32, "mask_ptr": "*i8", "quantized_ptr": x, "error_ptr": f32, "HAS_MASK": True}
-        arguments |= _strides("q", dimension, layout)
-    name = f"{kernel} D={dimension} {dtype} {layout}" + (f" {metric}" if metric != "euclidean" else "")
-    blocks = config.padded_d // config.block_d
-    depth = 0 if blocks == 1 else config.padded_d * (2 if dtype == "bf16" else 3)
-    return Case(name, fn, arguments, config.num_warps, config.num_stages, config.block_n * config.block_k, depth)
-
-
-def row_cases(dtype: str, dimension: int, layout: str, arch: str) -> Iterator[Case]:
-    """The kernels that read rows, beside the search: parts, backward, statistics."""
-    x, f32, size, tail = f"*{dtype}", "*fp32", _size(dimension), f"D={dimension} {dtype} {layout}"
-    rows = {"N": "i32:16", "S": "i32:16", "D": size}
-    block = min(128, max(16, triton.next_power_of_2(dimension)))
-    config = search_config(dimension, DTYPES[dtype], arch, False)
-    if config.block_d < config.padded_d:
-        yield Case(f"split_rows {tail}", rows_in_parts._split_rows_kernel, {
-            "x_ptr": x, "shift_ptr": f32, "parts_ptr": "*bf16", **rows, **_strides("x", dimension, layout),
-            "ONE_PART": dtype == "bf16", "SHIFT_ROWS": dtype != "bf16", "PADDED_D": config.padded_d, "BLOCK_N": 32,
-            "BLOCK_D": 64,
-        }, 4, 2)  # fmt: skip
-    yield Case(f"vector_quantize_bwd {tail}", vector_quantize._vector_quantize_bwd_kernel, {
-        "grad_ptr": x, "x_ptr": x, "codebook_ptr": f32, "indices_ptr": "*i64", "mask_ptr": "*i8", "scale_ptr": f32,
-        "grad_x_ptr": x, **rows, **_strides("gxo", dimension, layout), "HAS_MASK": True, "BLOCK_N": 32,
-        "BLOCK_D": block,
-    }, 4, 2)  # fmt: skip
-    yield Case(f"chunk_sums {tail}", codebook_statistics._chunk_sums_kernel, {
-        "x_ptr": x, "center_ptr": f32, "order_ptr": "*i64", "sorted_ptr": "*i32", "starts_ptr": "*i64",
-        "sums_ptr": f32, "partial_ptr": f32, **rows, **_strides("x", dimension, layout), "HAS_CENTER": True,
-        "CHUNK": codebook_statistics.CHUNK, "BLOCK_D": min(64, block),
-    }, 4, 2)  # fmt: skip
-
-
-def code_cases(dimension: int, arch: str) -> Iterator[Case]:
-    """The kernels that read codes alone: prepare, combine statistics, EMA."""
-    f32, size = "*fp32", _size(dimension)
-    block = min(128, max(16, triton.next_power_of_2(dimension)))
-    for dtype in ("fp32", "bf16"):
-        config = search_config(dimension, DTYPES[dtype], arch, False)
-        yield Case(f"prepare_codebook D={dimension} {dtype}", prepared_codebook._prepare_codebook_kernel, {
-            "codebook_ptr": f32, "shift_ptr": f32, "codes_ptr": f32, "split_ptr": "*bf16", "extra_ptr": "*bf16",
-            "bounds_ptr": f32, "K": "i32", "D": size, "kappa": "fp32", "METRIC": "euclidean",
-            "SHIFT_ROWS": dtype != "bf16", "PADDED_D": config.padded_d, "BLOCK_D": min(config.block_d, 64),
-            "EXTRA": EXTRA, "GROUP_STEPS": GROUP_STEPS,
-        }, 4, 2)  # fmt: skip
-    yield Case(f"span_sums D={dimension}", codebook_statistics._span_sums_kernel, {
-        "partial_ptr": f32, "span_ptr": f32, "D": size, "SPAN": codebook_statistics.SPAN, "BLOCK_D": min(64, block),
-    }, 4, 2)  # fmt: skip
-    yield Case(f"combine_sums D={dimension}", codebook_statistics._combine_sums_kernel, {
-        "starts_ptr": "*i64", "partial_ptr": f32, "span_ptr": f32, "counts_ptr": f32, "sums_ptr": f32, "D": size,
-        "CHUNK": codebook_statistics.CHUNK, "SPAN": codebook_statistics.SPAN, "BLOCK_D": min(64, block),
-    }, 2, 2)  # fmt: skip
-    for normalize in (False, True):
-        yield Case(f"ema_update D={dimension}{' cosine' if normalize else ''}", ema_update._ema_update_kernel, {
-            "codebook_ptr": f32, "cluster_size_ptr": f32, "embed_avg_ptr": f32, "counts_ptr": f32, "sums_ptr": f32,
-            "total_ptr": f32, "K": "i32:16", "D": size, "decay": "fp32", "rest": "fp32", "eps": "fp32",
-            "all_eps": "fp32", "NORMALIZE": normalize, "BLOCK_K": 1024 // block, "BLOCK_D": block,
-        }, 4, 2)  # fmt: skip
-
-
-def cases(arch: str, brief: bool = False, every: bool = False) -> Iterator[Case]:
-    """Configurations of one target; `brief`: one of each kernel; `every`: each D with each dtype, layout and metric."""
-    if brief:
-        yield search_case("nearest_code", 64, "fp32", "rows", arch)
-        yield search_case("vector_quantize", 256, "bf16", "rows", arch)
-        yield from row_cases("fp32", 64, "rows", arch)
-        yield from code_cases(64, arch)
-        return
-    if every:
-        for dimension, dtype in itertools.product(DIMENSIONS, DTYPES):
-            for layout, metric in itertools.product(("rows", "channels"), ("euclidean", "cosine", "dot")):
-                for kernel in ("nearest_code", "vector_quantize"):
-                    yield search_case(kernel, dimension, dtype, layout, arch, metric)
-            for layout in ("rows", "channels"):
-                yield from row_cases(dtype, dimension, layout, arch)
-        for dimension in DIMENSIONS:
-            yield from code_cases(dimension, arch)
-        return
+def main_cases(arch: str) -> Iterator[Case]:
+    """The configurations whose instructions are recorded by opcode: all D on sm_90, some elsewhere."""
     full = arch == "sm_90"
-    for dimension, dtype in itertools.product(DIMENSIONS if full else (16, 64, 100, 256, 768), ("fp32", "bf16")):
+    wide = tuple(d for d in DIMENSIONS if d >= 8 and d not in (17, 1024))
+    for dimension, dtype in itertools.product(wide if full else (16, 64, 100, 256, 768), ("fp32", "bf16")):
         yield search_case("vector_quantize", dimension, dtype, "rows", arch)
         if full or dimension in (64, 256):
             yield search_case("nearest_code", dimension, dtype, "rows", arch)
@@ -155,55 +54,78 @@ def cases(arch: str, brief: bool = False, every: bool = False) -> Iterator[Case]
         yield from code_cases(dimension, arch)
     for metric in ("cosine", "dot") if full else ():
         yield search_case("vector_quantize", 64, "fp32", "rows", arch, metric)
+    yield from gaussian_cases(arch)
+    if full:
+        yield gaussian_case("reparameterize_kl", 8, "bf16", "chunk", arch)
+        for variant in (Variant("std"), Variant("softplus"), Variant(prior=True), Variant(reduction="latent")):
+            for dtype in ("fp32", "bf16"):
+                yield gaussian_case("reparameterize_kl", 256, dtype, "chunk", arch, variant)
 
 
-def measure(arch: str, brief: bool = False, only: str = "", every: bool = False) -> dict[str, dict[str, Any]]:
-    """All measurements of one target, by case name."""
-    return {case.name: compile_case(case, arch) for case in cases(arch, brief, every) if only in case.name}
+def every_case(arch: str) -> Iterator[Case]:
+    """Each D with each dtype, layout and metric, each kernel without what it may lack too; of tensors past 2 GB, which
+    only gfx942 reads otherwise, the main ones."""
+    if "large" in arch:
+        yield from main_cases(arch.split()[0])
+        return
+    for dimension, dtype, layout in itertools.product(DIMENSIONS, DTYPES, LAYOUTS):
+        for kernel, metric in itertools.product(("nearest_code", "vector_quantize"), METRICS):
+            yield search_case(kernel, dimension, dtype, layout, arch, metric)
+        if layout == "rows" and dtype != "fp16":
+            yield search_case("vector_quantize", dimension, dtype, layout, arch, masked=False)
+        yield from row_cases(dtype, dimension, layout, arch, every=True)
+    for dimension in DIMENSIONS:
+        yield from code_cases(dimension, arch, METRICS)
+    yield from gaussian_cases(arch, every=True)
 
 
-def worse(measured: dict[str, Any], recorded: dict[str, Any]) -> list[str]:
-    """What grew beyond a recorded case: spills, or instructions per pair."""
-    keys = ("spilled", "per_pair")
-    return [f"{k}: {recorded[k]} -> {measured[k]}" for k in keys if k in recorded and measured[k] > recorded[k]]
+def measure(arch: str, chosen: Iterable[Case]) -> dict[str, dict[str, Any]]:
+    """Measurements by case name; each distinct machine code is compiled and printed once."""
+    print(
+        f"\n{arch}\n{'':52}{'regs':>6}{'spill':>6}{'shared':>8}{'mma':>5}{'issued':>9}{'16 B':>7}{'less':>6}",
+        flush=True,
+    )
+    seen: dict[str, dict[str, Any]] = {}
+    report = {}
+    for case in chosen:
+        if case.key() not in seen:
+            seen[case.key()] = compile_case(case, arch)
+            _print_row(case.name, short(seen[case.key()]))
+        report[case.name] = seen[case.key()]
+    return report
 
 
-def print_table(arch: str, report: dict[str, dict[str, Any]]) -> None:
-    """One line a case."""
-    print(f"\n{arch}\n{'':48}{'regs':>6}{'spill':>6}{'shared':>8}{'mma':>5}{'per pair':>10}  global accesses")
-    for name, row in report.items():
-        wide = " ".join(f"{op}×{n}" for op, n in row["global_access"].items() if re.search("128|x4", op))
-        pair = f"{row['per_pair']:.2f}" if "per_pair" in row else ""
-        cells = f"{row['registers']:6}{row['spilled']:6}{row['shared']:8}{row['tensor_core']:5}{pair:>10}"
-        print(f"{name:48}{cells}  {wide}", flush=True)
+def _print_row(name: str, row: dict[str, float]) -> None:
+    unit = f"{row['per_unit']:.2f}" if "per_unit" in row else ""
+    cells = f"{row['registers']:6}{row['spilled']:6}{row['shared']:8}{row['tensor_core']:5}{unit:>9}"
+    print(f"{name:52}{cells}{row['wide']:7}{row['narrow']:6}", flush=True)
+
+
+def _recorded(every: bool) -> dict[tuple[str, str], dict[str, float]]:
+    if every or not DETAILS.is_file():
+        return read_sweep(sweep_path())
+    targets = read_details()["targets"]
+    return {(target, name): short(row) for target, rows in targets.items() for name, row in rows.items()}
 
 
 def main() -> int:
     """Write the record, or check against it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--check", action="store_true", help="compare with the committed record; exit 1 where it grew")
-    parser.add_argument("--arch", choices=TARGETS, action="append", help="only these targets")
-    parser.add_argument("--only", default="", help="only cases whose name holds this; prints, writes nothing")
-    parser.add_argument("--every", action="store_true", help="each D with each dtype, layout and metric: 1400 cases")
+    parser.add_argument("--check", action="store_true", help="compare with the record of this Triton, write nothing")
+    parser.add_argument("--every", action="store_true", help="each D with each dtype, layout, metric and option: hours")
+    parser.add_argument("--arch", choices=TARGETS, action="append", help="only these targets; writes nothing")
+    parser.add_argument("--only", default="", help="only cases whose name holds this; writes nothing")
     chosen = parser.parse_args()
     os.environ.pop("TRITON_INTERPRET", None)
-    report = {}
-    for arch in chosen.arch or TARGETS:
-        report[arch] = measure(arch, only=chosen.only, every=chosen.every)
-        print_table(arch, report[arch])
+    cases = every_case if chosen.every else main_cases
+    targets = chosen.arch or (TARGETS if chosen.every else MAIN)
+    report = {arch: measure(arch, (c for c in cases(arch) if chosen.only in c.name)) for arch in targets}
     if chosen.check:
-        recorded = json.loads(RECORD.read_text())["targets"]
-        grown = [
-            f"{arch} {name}: {change}"
-            for arch, rows in report.items()
-            for name, row in rows.items()
-            for change in worse(row, recorded[arch].get(name, {}))
-        ]
-        print("\n".join(grown) or "nothing grew")
-        return 1 if grown else 0
-    if not (chosen.only or chosen.arch or chosen.every):
-        RECORD.parent.mkdir(exist_ok=True)
-        RECORD.write_text(json.dumps({"triton": triton.__version__, "targets": report}, indent=1) + "\n")
+        found = list(complaints(report, _recorded(chosen.every)))
+        print("\n".join(found) or "nothing spills, nothing grew")
+        return 1 if found else 0
+    if not (chosen.only or chosen.arch):
+        write_sweep(sweep_path(), report) if chosen.every else write_details(report)
     return 0
 
 

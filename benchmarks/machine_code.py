@@ -2,7 +2,8 @@
 
 The main loop is the first innermost loop that holds tensor-core instructions; the rescan of a winning group holds none,
 and the second sweep comes after. Where that loop runs over blocks of D, the loop around it, over tiles of codes, counts
-too, once a tile. The counts repeat exactly on any machine with the same Triton.
+too, once a tile. Of a kernel without loops every instruction up to its end counts, once for each of its threads. The
+counts repeat exactly on any machine with the same Triton.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ TARGETS = {
     "sm_90": GPUTarget("cuda", 90, 32),
     "sm_100": GPUTarget("cuda", 100, 32),
     "gfx942": GPUTarget("hip", "gfx942", 64),
+    "gfx942 large": GPUTarget("hip", "gfx942", 64),  # tensors past 2 GB
 }
 TENSOR_CORE = re.compile(r"(HGMMA|HMMA|UTCHMMA|UTCQMMA|v_mfma)")
-GLOBAL_ACCESS = re.compile(r"(LDG|LDGSTS|STG|global_load|global_store|buffer_load|buffer_store)")
+GLOBAL_ACCESS = re.compile(r"(LDG|LDGSTS|STG|global_load|global_store|buffer_load|buffer_store)(?!DEPBAR)")
+READ = re.compile(r"(LDG|LDGSTS|global_load|buffer_load)(?!DEPBAR|STS)")
+TYPE = re.compile(r"\*|[iu]\d|fp\d")
 
 
 class Case(NamedTuple):
@@ -34,38 +38,86 @@ class Case(NamedTuple):
 
     name: str
     kernel: Any
-    arguments: dict[str, Any]  # a type ("*fp32", "i32", "i32:16" if divisible by 16) or a constant
+    # A type or a constant: "*fp32", "*fp32:1" where not aligned to 16 bytes; "i32", "i32:16" where divisible by 16.
+    arguments: dict[str, Any]
     warps: int
-    stages: int
+    stages: int | None = None  # None: the backend's default
     pairs: int = 0  # (row, code) pairs of a tile, 0 where there is no main loop
     depth: int = 0  # products a pair that a loop over blocks of D takes, 0 where rows stay on the chip
+    elements: float = 0  # of a program, on average, where instructions an element are to be counted
+
+    def key(self) -> str:
+        """What decides the machine code: cases that share it are compiled once."""
+        used = {name: self.arguments[name] for name in self.kernel.arg_names}
+        return f"{self.kernel.__name__} {used} {self.warps} {self.stages} {self.pairs} {self.depth} {self.elements:.1f}"
 
 
 def compile_case(case: Case, arch: str) -> dict[str, Any]:
     """Compile for a target and measure."""
-    signature, constants, attributes = {}, {}, {}
-    for position, name in enumerate(case.kernel.arg_names):
-        kind = case.arguments[name]
-        is_type = isinstance(kind, str) and name != "METRIC"
-        signature[name] = kind.split(":")[0] if is_type else "constexpr"
-        if not is_type:
-            constants[name] = kind
-        elif kind.startswith("*") or kind.endswith(":16"):
-            attributes[(position,)] = [["tt.divisibility", 16]]
-    source = ASTSource(case.kernel, signature, constants, attributes)
-    options = {"num_warps": case.warps, "num_stages": case.stages, "enable_fp_fusion": True}
-    built = triton.compile(source, target=TARGETS[arch], options=options)
+    built = triton.compile(_source(case, arch), target=TARGETS[arch], options=_options(case))
     measured = _read_amd(built.asm["amdgcn"]) if arch.startswith("gfx") else _read_nvidia(built.asm["cubin"])
     instructions, loops = measured.pop("code")
     measured["shared"] = built.metadata.shared
     measured["tensor_core"] = sum(bool(TENSOR_CORE.match(op)) for op in instructions)
     measured["global_access"] = dict(sorted(collections.Counter(filter(GLOBAL_ACCESS.match, instructions)).items()))
+    measured["instructions"] = sum(op != "NOP" for op in instructions)
+    threads = case.warps * TARGETS[arch].warp_size
     if case.pairs:
-        scale = case.warps * TARGETS[arch].warp_size / case.pairs
         count = tile_instructions(instructions, loops, case)
-        measured["per_pair"] = round(count.total() * scale, 3)
-        measured["per_pair_by_opcode"] = {op: round(n * scale, 3) for op, n in count.most_common(12)}
+        measured["loop_reads"] = widths({op: n for op, n in count.items() if READ.match(op)})
+        measured |= _per("pair", _by_opcode(count), threads / case.pairs)
+    if case.elements:
+        count = collections.Counter(op for op in instructions if op != "NOP")
+        measured |= _per("element", _by_opcode(count), threads / case.elements)
     return measured
+
+
+def _source(case: Case, arch: str) -> ASTSource:
+    signature, constants, attributes = {}, {}, {}
+    for position, name in enumerate(case.kernel.arg_names):
+        kind = case.arguments[name]
+        is_type = isinstance(kind, str) and TYPE.match(kind)
+        signature[name] = kind.split(":")[0] if is_type else "constexpr"
+        if not is_type:
+            constants[name] = kind
+        elif kind.endswith(":16") or (kind.startswith("*") and not kind.endswith(":1")):
+            attributes[(position,)] = [["tt.divisibility", 16]]
+        if is_type and kind.startswith("*") and arch == "gfx942":  # Triton reads up to 2 GB through buffers there
+            attributes.setdefault((position,), []).append(["tt.pointer_range", 32])
+    return ASTSource(case.kernel, signature, constants, attributes)
+
+
+def _options(case: Case) -> dict[str, Any]:
+    options: dict[str, Any] = {"num_warps": case.warps, "enable_fp_fusion": True}
+    return options if case.stages is None else options | {"num_stages": case.stages}
+
+
+def _by_opcode(instructions: collections.Counter[str]) -> collections.Counter[str]:
+    count: collections.Counter[str] = collections.Counter()
+    for op, n in instructions.items():
+        count[op.split(".")[0]] += n
+    return count
+
+
+def _per(unit: str, count: collections.Counter[str], scale: float) -> dict[str, Any]:
+    by_opcode = {op: round(n * scale, 3) for op, n in count.most_common(12)}
+    return {f"per_{unit}": round(count.total() * scale, 3), f"per_{unit}_by_opcode": by_opcode}
+
+
+def widths(accesses: dict[str, int]) -> dict[int, int]:
+    """How many of these accesses, by opcode, move how many bytes a thread."""
+    found: collections.Counter[int] = collections.Counter()
+    for op, n in accesses.items():
+        found[access_bytes(op)] += n
+    return dict(sorted(found.items()))
+
+
+def access_bytes(op: str) -> int:
+    """What a thread moves by one global access."""
+    names = {"128": 16, "dwordx4": 16, "dwordx3": 12, "64": 8, "dwordx2": 8, "dword": 4, "U16": 2, "S16": 2}
+    names |= {"ushort": 2, "short": 2, "U8": 1, "S8": 1, "ubyte": 1, "sbyte": 1, "byte": 1}
+    found = [names[part] for part in re.split(r"[._]", op) if part in names]
+    return found[0] if found else 4
 
 
 def tile_instructions(instructions: list[str], loops: list[tuple[int, int]], case: Case) -> collections.Counter[str]:
@@ -74,7 +126,7 @@ def tile_instructions(instructions: list[str], loops: list[tuple[int, int]], cas
         inside = any((a, b) != (start, end) and start <= a and b <= end for a, b in loops)
         if inside or not any(TENSOR_CORE.match(op) for op in instructions[start : end + 1]):
             continue
-        count = _opcodes(instructions[start : end + 1])
+        count = collections.Counter(instructions[start : end + 1])
         around = [(a, b) for a, b in loops if (a, b) != (start, end) and a <= start and end <= b]
         if not around or case.depth == 0:  # blocks of D unrolled, or none
             return count
@@ -82,7 +134,7 @@ def tile_instructions(instructions: list[str], loops: list[tuple[int, int]], cas
         rounds = case.depth / _depth(instructions[start : end + 1], case)
         for op in count:
             count[op] = round(count[op] * rounds)
-        return count + _opcodes(instructions[first:start]) + _opcodes(instructions[end + 1 : last + 1])
+        return count + collections.Counter(instructions[first:start] + instructions[end + 1 : last + 1])
     raise RuntimeError("no loop with tensor-core instructions")
 
 
@@ -91,10 +143,6 @@ def _depth(loop: list[str], case: Case) -> float:
     shapes = [re.match(r"v_mfma_f32_(\d+)x(\d+)x(\d+)", op) for op in loop]
     products = sum(int(s[1]) * int(s[2]) * int(s[3]) for s in shapes if s)
     return products * case.warps / case.pairs if products else case.arguments["BLOCK_D"]
-
-
-def _opcodes(instructions: list[str]) -> collections.Counter[str]:
-    return collections.Counter(op.split(".")[0] for op in instructions)
 
 
 def _read_nvidia(cubin: bytes) -> dict[str, Any]:

@@ -1,0 +1,129 @@
+"""The configurations of each kernel, with the arguments that the JIT would see.
+
+Pointers are 16-byte aligned; sizes and strides divisible by 16 where they would be ("i32:16"); a size or stride of 1 is
+a constant. `metric` names a case; the machine code of cosine and dot is one, as the codes are normalized beforehand.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import triton
+
+from aevae_fast.kernels import codebook_statistics, ema_update, nearest_code, prepared_codebook, vector_quantize
+from aevae_fast.kernels import split_rows as rows_in_parts
+from aevae_fast.kernels.configuration import EXTRA, GROUP_STEPS, SearchConfig, search_config
+
+from .machine_code import Case
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DIMENSIONS = (1, 3, 8, 16, 17, 32, 64, 100, 128, 256, 512, 768, 1024)
+LAYOUTS = ("rows", "channels")
+METRICS = ("euclidean", "cosine", "dot")
+
+
+def _size(dimension: int) -> str | int:
+    if dimension == 1:
+        return 1
+    return "i32:16" if dimension % 16 == 0 else "i32"
+
+
+def _strides(letters: str, dimension: int, layout: str = "rows") -> dict[str, Any]:
+    inner, channel = (_size(dimension), 1) if layout == "rows" else (1, "i32:16")
+    return {f"stride_{a}{b}": t for a in letters for b, t in (("b", "i32:16"), ("s", inner), ("d", channel))}
+
+
+def search_case(
+    kernel: str, dimension: int, dtype: str, layout: str, arch: str, metric: str = "euclidean", masked: bool = True,
+    config: SearchConfig | None = None,
+) -> Case:  # fmt: skip
+    """nearest_code or vector_quantize at one D, dtype and layout of x, as it would be launched on arch."""
+    fused = kernel == "vector_quantize"
+    config = config or search_config(dimension, arch)
+    x, f32, bf16 = f"*{dtype}", "*fp32", "*bf16"
+    arguments: dict[str, Any] = {
+        "x_ptr": x, "parts_ptr": bf16, "row_bounds_ptr": f32, "split_ptr": bf16, "extra_ptr": bf16,
+        "bounds_ptr": f32, "largest_ptr": f32, "codes_ptr": f32, "shift_ptr": f32, "indices_ptr": "*i64",
+        "N": "i32:16", "S": "i32:16", "K": "i32", "D": _size(dimension), "tiles": "i32",
+        **_strides("x", dimension, layout),
+        "kappa": "fp32", "EUCLIDEAN": metric == "euclidean", "ONE_PART": dtype == "bf16",
+        "SHIFT_ROWS": prepared_codebook.shifts_rows(DTYPES[dtype], metric), "PADDED_D": config.padded_d,
+        "BLOCK_N": config.block_n, "BLOCK_K": config.block_k, "BLOCK_D": config.block_d, "GROUP_STEPS": GROUP_STEPS,
+        "EXTRA": EXTRA,
+    }  # fmt: skip
+    fn = nearest_code._nearest_code_kernel
+    if fused:
+        fn = vector_quantize._vector_quantize_kernel
+        arguments |= {"codebook_ptr": f32, "mask_ptr": "*i8", "quantized_ptr": x, "error_ptr": f32, "HAS_MASK": masked}
+        arguments |= _strides("q", dimension, layout)
+    name = f"{kernel} D={dimension} {dtype} {layout}" + (f" {metric}" if metric != "euclidean" else "")
+    blocks = config.padded_d // config.block_d
+    depth = 0 if blocks == 1 else config.padded_d * (2 if dtype == "bf16" else 3)
+    return Case(
+        name + ("" if masked else " unmasked"), fn, arguments, config.num_warps, config.num_stages,
+        config.block_n * config.block_k, depth,
+    )  # fmt: skip
+
+
+def row_cases(dtype: str, dimension: int, layout: str, arch: str, every: bool = False) -> Iterator[Case]:
+    """The kernels that read rows, beside the search: parts, backward, statistics; `every`: those that do less too."""
+    x, f32, size, tail = f"*{dtype}", "*fp32", _size(dimension), f"D={dimension} {dtype} {layout}"
+    rows = {"N": "i32:16", "S": "i32:16", "D": size}
+    block = min(128, max(16, triton.next_power_of_2(dimension)))
+    config = search_config(dimension, arch)
+    for metric in ("euclidean", "dot") if config.block_d < config.padded_d else ():
+        shifted = prepared_codebook.shifts_rows(DTYPES[dtype], metric)
+        for store in (True, False) if dtype == "bf16" and dimension % 64 == 0 and layout == "rows" else (True,):
+            name = f"split_rows {tail}" + (" dot" if metric == "dot" else "") + ("" if store else " bounds")
+            if every or (metric == "euclidean" and store):
+                yield Case(name, rows_in_parts._split_rows_kernel, {
+                    "x_ptr": x, "shift_ptr": f32, "largest_ptr": f32, "parts_ptr": "*bf16", "bounds_ptr": f32, **rows,
+                    **_strides("x", dimension, layout), "kappa": "fp32", "EUCLIDEAN": metric == "euclidean",
+                    "ONE_PART": dtype == "bf16", "SHIFT_ROWS": shifted, "STORE": store, "PADDED_D": config.padded_d,
+                    "BLOCK_N": rows_in_parts.BLOCK_N,
+                }, 4)  # fmt: skip
+    for masked in (True, False) if every else (True,):
+        yield Case(f"vector_quantize_bwd {tail}" + ("" if masked else " unmasked"),
+            vector_quantize._vector_quantize_bwd_kernel, {
+            "grad_ptr": x, "x_ptr": x, "codebook_ptr": f32, "indices_ptr": "*i64", "mask_ptr": "*i8",
+            "scale_ptr": f32, "grad_x_ptr": x, **rows, **_strides("gxo", dimension, layout), "HAS_MASK": masked,
+            "BLOCK_N": 32, "BLOCK_D": block,
+        }, 4)  # fmt: skip
+    for center in (True, False) if every else (True,):
+        yield Case(f"chunk_sums {tail}" + ("" if center else " uncentred"), codebook_statistics._chunk_sums_kernel, {
+            "x_ptr": x, "center_ptr": f32, "order_ptr": "*i64", "sorted_ptr": "*i32", "starts_ptr": "*i64",
+            "sums_ptr": f32, "partial_ptr": f32, **rows, **_strides("x", dimension, layout), "HAS_CENTER": center,
+            "CHUNK": codebook_statistics.CHUNK, "BLOCK_D": min(64, block),
+        }, 4)  # fmt: skip
+
+
+def code_cases(dimension: int, arch: str, metrics: tuple[str, ...] = METRICS[:1]) -> Iterator[Case]:
+    """The kernels that read codes alone: prepare, combine statistics, EMA."""
+    f32, size = "*fp32", _size(dimension)
+    block = min(128, max(16, triton.next_power_of_2(dimension)))
+    for dtype, metric in itertools.product(("fp32", "bf16"), metrics):
+        config = search_config(dimension, arch)
+        tail = f"D={dimension} {dtype}" + (f" {metric}" if metric != "euclidean" else "")
+        yield Case(f"prepare_codebook {tail}", prepared_codebook._prepare_codebook_kernel, {
+            "codebook_ptr": f32, "shift_ptr": f32, "codes_ptr": f32, "split_ptr": "*bf16", "extra_ptr": "*bf16",
+            "bounds_ptr": f32, "K": "i32", "D": size, "kappa": "fp32", "METRIC": metric,
+            "COPY": metric == "cosine" or dimension % 4 > 0,
+            "SHIFT_ROWS": prepared_codebook.shifts_rows(DTYPES[dtype], metric), "PADDED_D": config.padded_d,
+            "BLOCK_D": min(config.block_d, 64), "EXTRA": EXTRA, "GROUP_STEPS": GROUP_STEPS,
+        }, 4)  # fmt: skip
+    yield Case(f"span_sums D={dimension}", codebook_statistics._span_sums_kernel, {
+        "partial_ptr": f32, "span_ptr": f32, "D": size, "SPAN": codebook_statistics.SPAN, "BLOCK_D": min(64, block),
+    }, 4)  # fmt: skip
+    yield Case(f"combine_sums D={dimension}", codebook_statistics._combine_sums_kernel, {
+        "starts_ptr": "*i64", "partial_ptr": f32, "span_ptr": f32, "counts_ptr": f32, "sums_ptr": f32, "D": size,
+        "CHUNK": codebook_statistics.CHUNK, "SPAN": codebook_statistics.SPAN, "BLOCK_D": min(64, block),
+    }, 2)  # fmt: skip
+    for normalize in (False, True):
+        yield Case(f"ema_update D={dimension}{' cosine' if normalize else ''}", ema_update._ema_update_kernel, {
+            "codebook_ptr": f32, "cluster_size_ptr": f32, "embed_avg_ptr": f32, "counts_ptr": f32, "sums_ptr": f32,
+            "total_ptr": f32, "K": "i32:16", "D": size, "decay": "fp32", "rest": "fp32", "eps": "fp32",
+            "all_eps": "fp32", "NORMALIZE": normalize, "BLOCK_K": 1024 // block, "BLOCK_D": block,
+        }, 4)  # fmt: skip
