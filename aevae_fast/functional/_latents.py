@@ -56,6 +56,17 @@ def check_options(
         raise ValueError(f"samples must be None or at least 1; got {samples}")
 
 
+def check_sigma(logvar: Tensor, parameterization: str, clamp: tuple[float, float] | None) -> None:
+    """No negative σ. On a GPU and while a graph is traced the host cannot look: the result is NaN there."""
+    if parameterization != "std" or (clamp is not None and clamp[0] >= 0):
+        return
+    if logvar.device.type == "cpu" and not torch.compiler.is_compiling() and bool((logvar < 0).any()):
+        raise ValueError(
+            "logvar holds standard deviations (parameterization='std'), which must be at least 0; got "
+            f"{logvar.min():g}. Take 'softplus' or 'logstd' for an encoder's raw output"
+        )
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 

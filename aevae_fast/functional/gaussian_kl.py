@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from .. import reference
 from ._dispatch import Impl, choose, run
-from ._latents import Layout, check_gaussian, check_options, lay_out
+from ._latents import Layout, check_gaussian, check_options, check_sigma, lay_out
 
 
 def gaussian_kl(
@@ -33,7 +33,7 @@ def gaussian_kl(
             float16, bfloat16, float32; float64 goes to the reference.
         prior_mean, prior_logvar: m and ln s², broadcast to mean; 0 where absent. They may require grad.
         parameterization: what logvar holds: "logvar" ln σ², "logstd" ln σ, "std" σ, "softplus" ln(e^σ - 1). A negative
-            σ gives NaN: to raise, the host would have to wait for the device.
+            σ is an error on a CPU, and NaN on a GPU and in a compiled graph, where the host does not look.
         clamp: (lo, hi) within which logvar, as it is given, is taken; its gradient is 1 at both ends, 0 beyond.
         reduction: "none": per element; "latent": summed over all but the batch, `[B]`; "batch": the mean of that.
         free_bits: nats that each element of the KL counts at least (Kingma et al. 2016); no gradient below.
@@ -48,6 +48,7 @@ def gaussian_kl(
     """
     check_gaussian(mean, logvar, prior_mean, prior_logvar)
     check_options(parameterization, clamp, free_bits, reduction, None)
+    check_sigma(logvar, parameterization, clamp)
     impl_ = choose(impl, *[t for t in (mean, prior_mean, prior_logvar) if t is not None])
     options: dict[str, Any] = {"parameterization": parameterization, "clamp": clamp, "free_bits": free_bits}
     if impl_ == "reference":

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from .. import reference
 from ._dispatch import Impl, choose, run
-from ._latents import check_gaussian, check_generator, check_options, lay_out
+from ._latents import check_gaussian, check_generator, check_options, check_sigma, lay_out
 from .gaussian_kl import both, bounds, needed, shaped
 
 
@@ -43,7 +43,7 @@ def reparameterize_kl(
         generator: on mean's device; torch's default one where absent. `torch.compile` does not trace generators: seed
             the default one there.
         parameterization: what logvar holds: "logvar" ln σ², "logstd" ln σ, "std" σ, "softplus" ln(e^σ - 1). A negative
-            σ gives NaN: to raise, the host would have to wait for the device.
+            σ is an error on a CPU, and NaN on a GPU and in a compiled graph, where the host does not look.
         clamp: (lo, hi) within which logvar, as it is given, is taken; its gradient is 1 at both ends, 0 beyond.
         reduction: of the KL. "none": per element; "latent": summed over all but the batch, `[B]`; "batch": the mean of
             that.
@@ -64,6 +64,7 @@ def reparameterize_kl(
     """
     check_gaussian(mean, logvar, prior_mean, prior_logvar)
     check_options(parameterization, clamp, free_bits, reduction, samples)
+    check_sigma(logvar, parameterization, clamp)
     check_generator(generator, mean)
     impl_ = choose(impl, *[t for t in (mean, prior_mean, prior_logvar) if t is not None])
     options: dict[str, Any] = {"parameterization": parameterization, "clamp": clamp, "free_bits": free_bits}

@@ -22,7 +22,7 @@ class GaussianLatent(nn.Module):
         dim: the axis of the encoder's output that holds mean and log-variance, one half after the other. It must not be
             the batch, axis 0.
         parameterization: what the second half holds: "logvar" ln σ², "logstd" ln σ, "std" σ, "softplus" ln(e^σ - 1). A
-            negative σ gives NaN.
+            negative σ is an error on a CPU, and NaN on a GPU and in a compiled graph.
         clamp: (lo, hi) within which the second half is taken, as (-30, 20) in latent diffusion models; the gradient is
             1 at both ends and 0 beyond.
         reduction: of the KL. "none": per element; "latent": summed over all but the batch; "batch": the mean of that.

@@ -135,9 +135,19 @@ def test_clamp_at_and_beyond_its_ends_and_what_is_not_finite(impl: Any) -> None:
                 z, kl = functional.reparameterize_kl(*tensors, clamp=clamp, free_bits=0.5, impl=impl)
                 assert not kl.isfinite()
                 assert z[0, 1].isfinite()
-    z, kl = functional.reparameterize_kl(
-        torch.zeros(1, 2), torch.tensor([[-1.0, 1]]), parameterization="std", impl=impl
-    )
+
+
+@pytest.mark.parametrize("impl", [None, "reference", "triton"])
+def test_a_negative_standard_deviation(impl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error where the host can look, NaN where it cannot."""
+    mean, sigma = torch.zeros(1, 2), torch.tensor([[-1.0, 1]])
+    options: dict[str, Any] = {"parameterization": "std", "impl": impl}
+    for operation in (functional.gaussian_kl, functional.reparameterize_kl):
+        with pytest.raises(ValueError, match=r"standard deviations .* at least 0; got -1. Take 'softplus'"):
+            operation(mean, sigma, **options)
+    assert functional.gaussian_kl(mean, sigma, clamp=(0.5, 2.0), **options).isfinite()
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    z, kl = functional.reparameterize_kl(mean, sigma, **options)
     assert kl.isnan()
     assert z[0].isnan().tolist() == [True, False]
 
