@@ -51,8 +51,8 @@ def _prepare(codebook: Tensor, metric: str) -> _Codes:
     padded = -(-size // _GROUP) * _GROUP
     columns = codebook.new_zeros(padded, dim + 2)
     torch.sub(shift, codebook, out=columns[:size, :dim])
-    square = columns[:, :dim].square().sum(1)
-    norms = square.sqrt()
+    norms = torch.linalg.vector_norm(columns[:, :dim], dim=1)
+    square = norms.square()  # not from squared entries: they would be a second copy of the codebook
     a = 1.01 * (dim + 12) * 2.0**-24
     bias = 0.5 * square if metric == "euclidean" else torch.zeros_like(square)
     columns[:, dim] = bias - a * square - dim * 2.0**-126  # the last term: products that underflow
