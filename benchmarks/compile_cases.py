@@ -97,7 +97,7 @@ def row_cases(dtype: str, dimension: int, layout: str, arch: str, every: bool = 
             "x_ptr": x, "center_ptr": f32, "order_ptr": "*i64", "sorted_ptr": "*i32", "starts_ptr": "*i64",
             "sums_ptr": f32, "partial_ptr": f32, **rows, **_strides("x", dimension, layout), "HAS_CENTER": center,
             "CHUNK": codebook_statistics.CHUNK, "BLOCK_D": min(64, block),
-        }, 4)  # fmt: skip
+        }, 8 if block >= 64 else 4)  # fmt: skip
 
 
 def code_cases(dimension: int, arch: str, metrics: tuple[str, ...] = METRICS[:1]) -> Iterator[Case]:

@@ -97,10 +97,12 @@ def grown(found: dict[str, float], recorded: dict[str, float]) -> list[str]:
     return wrong
 
 
-def complaints(report: Report, recorded: dict[tuple[str, str], dict[str, float]]) -> Iterable[str]:
-    """Each fault of a report, and what is worse than recorded or not recorded at all."""
+def complaints(report: Report, recorded: dict[tuple[str, str], dict[str, float]] | None) -> Iterable[str]:
+    """Each fault of a report, and, where there is a record, what is worse than recorded or not recorded at all."""
     for target, rows in report.items():
         for name, measured in rows.items():
-            found, before = line(measured), recorded.get((target, name))
-            wrong = faults(target, found) + (grown(found, before) if before else ["is not in the record"])
+            found, wrong = line(measured), faults(target, line(measured))
+            if recorded is not None:
+                before = recorded.get((target, name))
+                wrong += grown(found, before) if before else ["is not in the record"]
             yield from (f"{target} {name}: {what}" for what in wrong)

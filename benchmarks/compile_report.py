@@ -19,8 +19,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import triton
+
 from .compile_cases import DIMENSIONS, DTYPES, LAYOUTS, METRICS, code_cases, row_cases, search_case
-from .compile_record import DETAILS, complaints, read_details, read_sweep, sweep_path, write_details, write_sweep
+from .compile_record import complaints, read_details, read_sweep, sweep_path, write_details, write_sweep
 from .compile_record import line as short
 from .gaussian_cases import Variant, gaussian_case, gaussian_cases
 from .machine_code import TARGETS, Case, compile_case
@@ -101,11 +103,14 @@ def _print_row(name: str, row: dict[str, float]) -> None:
     print(f"{name:52}{cells}{row['wide']:7}{row['narrow']:6}", flush=True)
 
 
-def _recorded(every: bool) -> dict[tuple[str, str], dict[str, float]]:
-    if every or not DETAILS.is_file():
-        return read_sweep(sweep_path())
-    targets = read_details()["targets"]
-    return {(target, name): short(row) for target, rows in targets.items() for name, row in rows.items()}
+def _recorded(every: bool) -> dict[tuple[str, str], dict[str, float]] | None:
+    """The record of this Triton, if there is one: another's counts are no measure."""
+    if every:
+        return read_sweep(sweep_path()) if sweep_path().is_file() else None
+    details = read_details()
+    if details["triton"] != triton.__version__:
+        return None
+    return {(target, name): short(row) for target, rows in details["targets"].items() for name, row in rows.items()}
 
 
 def main() -> int:
@@ -121,8 +126,10 @@ def main() -> int:
     targets = chosen.arch or (TARGETS if chosen.every else MAIN)
     report = {arch: measure(arch, (c for c in cases(arch) if chosen.only in c.name)) for arch in targets}
     if chosen.check:
-        found = list(complaints(report, _recorded(chosen.every)))
-        print("\n".join(found) or "nothing spills, nothing grew")
+        recorded = _recorded(chosen.every)
+        found = list(complaints(report, recorded))
+        without = f"; there is no record of Triton {triton.__version__} to compare with" if recorded is None else ""
+        print("\n".join(found) or "nothing spills, nothing grew" + without)
         return 1 if found else 0
     if not (chosen.only or chosen.arch):
         write_sweep(sweep_path(), report) if chosen.every else write_details(report)

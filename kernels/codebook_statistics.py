@@ -52,8 +52,10 @@ def _chunk_sums_kernel(
     end = tl.load(starts_ptr + code + 1, mask=head, other=0)
     whole = (start >= first) & (end <= first + CHUNK)
     open_end = tl.program_id(0).to(tl.int64) * 2 + tl.where(start < first, 0, 1)
-    target = tl.where(whole[:, None], sums_ptr + code.to(tl.int64)[:, None] * D, partial_ptr + open_end[:, None] * D)
-    tl.store(target + d[None, :], total, mask=head[:, None] & (d < D)[None, :])
+    # Two stores: a choice between two pointers does not compile for gfx942 with Triton 3.6.
+    within = (d < D)[None, :]
+    tl.store(sums_ptr + code.to(tl.int64)[:, None] * D + d[None, :], total, mask=(head & whole)[:, None] & within)
+    tl.store(partial_ptr + open_end[:, None] * D + d[None, :], total, mask=(head & ~whole)[:, None] & within)
 
 
 @triton.jit
@@ -124,7 +126,8 @@ def codebook_statistics(
     _chunk_sums_kernel[(chunks, blocks)](
         x, sums if center is None else center.contiguous(), order, codes, starts, sums, partial,
         total, length, dimension, *x.stride(),
-        HAS_CENTER=center is not None, CHUNK=CHUNK, BLOCK_D=block_d, num_warps=4, enable_fp_fusion=True,
+        HAS_CENTER=center is not None, CHUNK=CHUNK, BLOCK_D=block_d, num_warps=8 if block_d == 64 else 4,
+        enable_fp_fusion=True,
     )  # fmt: skip
     _span_sums_kernel[(spans, blocks)](
         partial, span, dimension, SPAN=SPAN, BLOCK_D=block_d, num_warps=4, enable_fp_fusion=True

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import triton
 
 # Columns of the extra tile beside the codes, one bf16 step of the tensor cores: see prepared_codebook.py.
 EXTRA = 16
@@ -18,6 +19,11 @@ EXTRA = 16
 # MMA accumulator: 4 steps of 8 columns times 2 neighbours.
 GROUP_STEPS = 4
 GROUP = 2 * GROUP_STEPS
+
+
+# Before 3.9, each product of a pipelined tile gets an accumulator of its own on sm_100: three of 256 columns exceed
+# its tensor memory, and moving from one to the next spills.
+CHAINS_PRODUCTS = tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 9)
 
 
 class SearchConfig(NamedTuple):
@@ -46,12 +52,14 @@ def search_config(dimension: int, arch: str) -> SearchConfig:
 
     Up to D = 64 a program keeps its rows on the chip for the whole sweep; above, it reads them as bf16 parts
     (split_rows.py), a block of dimensions at a time. Wider tiles take fewer instructions a (row, code) pair, as far as
-    registers reach: 256 codes on sm_90 and sm_100, whose products leave theirs to the accumulator alone, 128 elsewhere
-    and 64 where rows of more than 16 dimensions stand beside it.
+    registers reach: 256 codes where products leave theirs to the accumulator alone (sm_90; sm_100 with streamed rows),
+    128 elsewhere and 64 where rows of more than 16 dimensions stand beside it.
     """
     streamed = dimension > 64
     block_d = 64 if streamed else max(16, 1 << (dimension - 1).bit_length())
     padded_d = -(-dimension // 64) * 64 if streamed else block_d
+    if arch in ("sm_100", "sm_103") and not streamed:
+        return SearchConfig(128, 128, block_d, padded_d, 4, 2 if CHAINS_PRODUCTS else 1)
     if arch in ("sm_90", "sm_100", "sm_103"):
         return SearchConfig(128, 256, block_d, padded_d, 8, 2)
     if arch.startswith("gfx"):

@@ -93,7 +93,7 @@ def search_block(
         pending, best_tile, distance, index, rows, codes_ptr, K, D, stride_xd, EUCLIDEAN, BLOCK_K, GROUP_STEPS
     )
     open_row = tl.min(second, 1) <= reach
-    if tl.max(open_row.to(tl.int32), 0) > 0:
+    if tl.max(open_row.to(tl.int32)[:, None]) > 0:
         for tile in tl.range(tiles, num_stages=1):
             least = group_minima(
                 tile, high, low, extra, parts_ptr, split_ptr, extra_ptr, ONE_PART, PADDED_D, BLOCK_D, BLOCK_K, EXTRA

@@ -56,7 +56,7 @@ def rescan_reached(
     SLOTS: tl.constexpr = pending.shape[1]
     place = tl.arange(0, SLOTS)[None, :]
     slot = tl.min(tl.where(pending, place, SLOTS), 1)
-    left = tl.min(slot, 0)
+    left = tl.min(slot[:, None])  # of a column: of rows alone, Triton 3.6 fails on sm_100
     while left < SLOTS:
         tile = tl.sum(tl.where(place == slot[:, None], tiles, 0), 1)
         found, code = _rescan_group(
@@ -67,5 +67,5 @@ def rescan_reached(
         index = tl.where(better, code, index)
         pending = pending & (place > slot[:, None])
         slot = tl.min(tl.where(pending, place, SLOTS), 1)
-        left = tl.min(slot, 0)
+        left = tl.min(slot[:, None])
     return distance, index

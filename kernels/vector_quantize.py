@@ -70,7 +70,7 @@ def _vector_quantize_kernel(
             tl.where(found[:, None], code, absent[:, None]).to(quantized_ptr.dtype.element_ty),
             mask=live[:, None] & (d < D)[None, :],
         )
-    tl.store(error_ptr + tl.program_id(0), tl.sum(error, 0))
+    tl.store(error_ptr + tl.program_id(0), tl.sum(error[:, None]))
 
 
 @triton.jit
