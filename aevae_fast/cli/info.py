@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-OPERATIONS = ("nearest_code", "vector_quantize", "codebook_statistics", "ema_update_")
+OPERATIONS = (
+    "nearest_code", "vector_quantize", "codebook_statistics", "ema_update_",
+    "reparameterize_kl", "gaussian_kl", "gaussian_logsumexp",
+)  # fmt: skip
 
 
 def info() -> None:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from aevae_fast import reference
-from benchmarks import search_providers, step_providers
-from benchmarks.cases import ALL, Case
+from aevae_fast import functional, reference
+from benchmarks import latent_providers, search_providers, step_providers
+from benchmarks.cases import ALL, Case, LatentCase
 
 CASE = Case(300, 8, 50)
 CPU = torch.device("cpu")
@@ -47,6 +47,22 @@ def test_step_providers_move_the_codebook_once_a_call(name: str) -> None:
 def reference_step(x: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
     counts, sums = reference.codebook_statistics(x, reference.nearest_code(x, codebook), len(codebook))
     return reference.ema_update(codebook, torch.ones(len(codebook)), codebook, counts, sums)[0]
+
+
+@pytest.mark.parametrize("name", latent_providers.PROVIDERS)
+def test_latent_providers_take_the_same_step(name: str) -> None:
+    provider = latent_providers.PROVIDERS[name]
+    case = LatentCase(300, 8)
+    if why := provider.obstacle(case, "cpu"):
+        pytest.skip(why)
+    x, upstream = case.draw(CPU)
+    step = provider.prepare(x, upstream)
+    exact = functional.gaussian_kl(*x.double().chunk(2, 1))
+    for _ in range(2):
+        assert float(step()) == pytest.approx(float(exact), rel=1e-5)
+        latent_providers.refuse_wrong(step(), x, upstream)
+    with pytest.raises(ArithmeticError, match="aevae_fast found a KL"):
+        latent_providers.refuse_wrong(step() * 1.001, x, upstream)
 
 
 def test_every_case_is_listed_once() -> None:

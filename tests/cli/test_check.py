@@ -119,6 +119,22 @@ def test_a_mistake_with_a_gaussian_is_seen(
     assert not all(result.passed for result in check(case, CPU, None))
 
 
+def test_kernels_that_draw_other_noise_than_the_reference_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    right, results = functional.reparameterize_kl, {}
+
+    def rolled(*args: Any, impl: str | None = None, **options: Any) -> Any:
+        z, kl = right(*args, impl=impl, **options)
+        return (z.roll(1, 0), kl) if impl == "triton" else (z, kl)
+
+    for name, operation in (("right", right), ("wrong", rolled)):
+        monkeypatch.setattr(functional, "reparameterize_kl", operation)
+        results[name] = {r.operation: r.passed for r in check_reparameterize_kl(GAUSSIAN, CPU, "triton")}
+    assert all(results["right"].values())
+    assert not results["wrong"]["reparameterize_kl, noise"]
+
+
 def test_a_kl_that_hides_what_is_not_finite_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     right = functional.gaussian_kl
     monkeypatch.setattr(functional, "gaussian_kl", lambda *args, **options: right(*args, **options).nan_to_num())
