@@ -6,12 +6,15 @@ from .categorical import CategoricalLikelihood
 from .discretized_logistic import DiscretizedLogisticLikelihood, DiscretizedLogisticMixtureLikelihood
 from .gaussian import GaussianLikelihood
 from .likelihood import Likelihood
+from .objective import Objective, Terms
+from .objective_registry import OBJECTIVES, make_objective
 from .objectives import beta_vae_loss, bits_per_dim, elbo
 from .registry import LIKELIHOODS, make_likelihood
 from .schedules import SCHEDULES, CyclicalSchedule, LinearSchedule, Schedule, SigmoidSchedule, make_schedule
 
 __all__ = [
     "LIKELIHOODS",
+    "OBJECTIVES",
     "SCHEDULES",
     "BernoulliLikelihood",
     "CategoricalLikelihood",
@@ -21,12 +24,15 @@ __all__ = [
     "GaussianLikelihood",
     "Likelihood",
     "LinearSchedule",
+    "Objective",
     "Schedule",
     "SigmoidSchedule",
+    "Terms",
     "balanced_kl",
     "beta_vae_loss",
     "bits_per_dim",
     "elbo",
     "make_likelihood",
+    "make_objective",
     "make_schedule",
 ]
