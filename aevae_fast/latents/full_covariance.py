@@ -1,14 +1,23 @@
 """`FullCovarianceGaussianLatent`: a Gaussian bottleneck whose dimensions may be correlated."""
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import functional
 from ..functional._latents import check_options
 from ..reference.gaussian_kl import log_variance, reduce
+from ._cholesky import split, strictly_lower
+from .gaussian import check_estimate, check_for_model, gaussian_parameters
+from .latent import Latent, wide_dtype
+from .priors.prior import Prior
+from .priors.standard import StandardPrior
 
 
-class FullCovarianceGaussianLatent(nn.Module):
+class FullCovarianceGaussianLatent(Latent):
     """z = mean + L·ε ~ N(mean, L·Lᵀ), L lower-triangular with a positive diagonal, and KL(N(mean, L·Lᵀ) ‖ N(0, I)) =
     ½(‖L‖²_F + ‖mean‖² - D) - Σ ln L_ii; Kingma & Welling 2019 (arXiv:1906.02691), section 2.5.1.
 
@@ -28,6 +37,8 @@ class FullCovarianceGaussianLatent(nn.Module):
     Shapes:
         x: `[B, ..., D + D·(D + 1)/2, ...]`; or x the mean `[B, ..., D, ...]` and cholesky what follows it,
         `[B, ..., D·(D + 1)/2, ...]`.
+        prior: a `Prior` over the flattened latent, N(0, I) where absent. The KL under one that is no diagonal Gaussian is
+            the Monte-Carlo estimate of one sample, and takes neither free bits nor samples.
         generator: on x's device; torch's default one where absent, which `torch.compile` needs.
         Returns z (x's dtype; `[B, ..., D, ...]`, or with samples in front) and kl (nats, float32, float64 for float64:
         z's shape without dim, `[B]` or 0-d).
@@ -35,6 +46,8 @@ class FullCovarianceGaussianLatent(nn.Module):
     Raises:
         ValueError, TypeError: an argument that does not fit, named.
     """
+
+    name = "full_covariance"
 
     def __init__(
         self,
@@ -52,87 +65,114 @@ class FullCovarianceGaussianLatent(nn.Module):
         self.dim, self.clamp, self.reduction = dim, clamp, reduction
         self.samples, self.free_bits = samples, free_bits
 
+    @classmethod
+    def for_model(cls, **options: Any) -> "FullCovarianceGaussianLatent":
+        return cls(1, reduction="latent", **options)
+
+    def encoder_width(self, dim: int) -> int:
+        return dim + dim * (dim + 1) // 2
+
+    def bind(self, latent_shape: Sequence[int]) -> None:
+        check_for_model(self.dim, self.reduction, self.samples)
+
     def forward(
-        self, x: Tensor, cholesky: Tensor | None = None, *, generator: torch.Generator | None = None
+        self,
+        x: Tensor,
+        cholesky: Tensor | None = None,
+        *,
+        prior: Prior | None = None,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        mean, log_diagonal, below = self._parts(x, cholesky)
-        kl = self._kl(mean, log_diagonal, below)
+        parts = self._parts(x, cholesky)
+        kl = self._kl(*parts, prior)
+        if kl is None:
+            assert prior is not None
+            return self._estimated(parts, prior, generator)
+        kl = reduce(kl.clamp(min=self.free_bits) if self.free_bits else kl, self.reduction)
+        mean = parts[0]
         if self.training:
-            z = self._sample(mean, log_diagonal, below, generator)
+            z = self._sample(*parts, self._noise(mean, 1 if self.samples is None else self.samples, generator))
+            z = z[0] if self.samples is None else z
         else:
             z = mean if self.samples is None else mean.expand(self.samples, *mean.shape)
-        axis = self.dim % x.ndim
-        return z.movedim(-1, axis if self.samples is None else axis + 1), kl
+        return self._back(z, mean.ndim), kl
 
-    def _kl(self, mean: Tensor, log_diagonal: Tensor, below: Tensor) -> Tensor:
-        """That of the diagonal Gaussian, and half the square of each entry below the diagonal."""
+    def _kl(self, mean: Tensor, log_diagonal: Tensor, below: Tensor, prior: Prior | None) -> Tensor | None:
+        """That of the diagonal Gaussian, and half the square of each entry below the diagonal over the variance of the
+        prior in its row; `[B, ...]`."""
+        shape = mean.movedim(-1, self.dim).shape
+        gaussian = gaussian_parameters(prior, shape)
+        if gaussian is None:
+            return None
+        moved = {name: None if t is None else t[None].movedim(self.dim, -1) for name, t in gaussian.items()}
         kl = functional.gaussian_kl(
-            mean, log_diagonal, parameterization="logstd", clamp=self.clamp, reduction="none"
+            mean, log_diagonal, parameterization="logstd", clamp=self.clamp, reduction="none", **moved
         ).sum(-1)
-        kl = kl + below.to(kl.dtype).square().sum(-1) / 2
-        return reduce(kl.clamp(min=self.free_bits) if self.free_bits else kl, self.reduction)
+        square, logvar = below.to(kl.dtype).square(), moved["prior_logvar"]
+        if logvar is not None:
+            row, _ = torch.tril_indices(mean.shape[-1], mean.shape[-1], -1, device=mean.device)
+            square = square * torch.exp(-logvar.to(kl.dtype)).index_select(-1, row)
+        return kl + square.sum(-1) / 2
 
-    def _sample(self, mean: Tensor, log_diagonal: Tensor, below: Tensor, generator: torch.Generator | None) -> Tensor:
-        """mean [B, ..., D] → z, with samples in front where they are given."""
-        dtype, size = torch.promote_types(mean.dtype, torch.float32), mean.shape[-1]
-        shape = (1 if self.samples is None else self.samples, *mean.shape)
-        eps = mean.new_empty(shape, dtype=dtype).normal_(generator=generator)
-        row, column = torch.tril_indices(size, size, -1, device=mean.device)
-        lower = below.new_zeros(*mean.shape[:-1], size * size, dtype=dtype)
-        lower = lower.index_copy(-1, row * size + column, below.to(dtype)).unflatten(-1, (size, size))
-        sigma, _ = log_variance(log_diagonal.to(dtype), "logstd", self.clamp)
+    def _estimated(
+        self, parts: tuple[Tensor, Tensor, Tensor], prior: Prior, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Under a prior that is no Gaussian: one sample says what the KL is."""
+        check_estimate(prior, self.free_bits, self.samples, self.reduction)
+        mean = parts[0]
+        noise = self._noise(mean, 1, generator)
+        drawn = self._back(self._sample(*parts, noise)[0], mean.ndim)
+        kl = self._log_density(noise[0], parts[1]) - prior.log_prob(drawn.flatten(1))
+        return drawn if self.training else self._back(mean, mean.ndim), reduce(kl, self.reduction)
+
+    def _log_density(self, noise: Tensor, log_diagonal: Tensor) -> Tensor:
+        """log q of mean + L·noise, summed over all positions: `[B, ..., D]` → `[B]`."""
+        half = log_variance(log_diagonal.to(noise.dtype), "logstd", self.clamp)[1]
+        return -0.5 * (noise.square() + half + math.log(2 * math.pi)).flatten(-half.ndim + 1).sum(-1)
+
+    def _noise(self, mean: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:
+        dtype = torch.promote_types(mean.dtype, torch.float32)
+        return mean.new_empty((samples, *mean.shape), dtype=dtype).normal_(generator=generator)
+
+    def _sample(self, mean: Tensor, log_diagonal: Tensor, below: Tensor, noise: Tensor) -> Tensor:
+        """mean [B, ..., D] and noise [S, B, ..., D] → z [S, B, ..., D]."""
+        sigma, _ = log_variance(log_diagonal.to(noise.dtype), "logstd", self.clamp)
         with torch.autocast(mean.device.type, enabled=False):  # which would round the product's operands
-            mixed = (lower @ eps.movedim(0, -1)).movedim(-1, 0)
-        z = (mean + sigma * eps + mixed).to(mean.dtype)
-        return z[0] if self.samples is None else z
+            mixed = (strictly_lower(below.to(noise.dtype), mean.shape[-1]) @ noise.movedim(0, -1)).movedim(-1, 0)
+        return (mean + sigma * noise + mixed).to(mean.dtype)
 
-    def _parts(self, x: Tensor, cholesky: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean `[B, ..., D]`, logarithms of the diagonal, and the entries below it `[B, ..., D·(D - 1)/2]`."""
-        self._check(x, cholesky)
-        x = x.movedim(self.dim, -1)
-        if cholesky is None:
-            size = dimension(x.shape[-1])
-            mean, log_diagonal, below = x.split([size, size, size * (size - 1) // 2], -1)
-            return mean, log_diagonal, below
-        log_diagonal, below = cholesky.movedim(self.dim, -1).tensor_split([x.shape[-1]], -1)
-        return x, log_diagonal, below
+    def mean(self, encoded: Tensor) -> Tensor:
+        return self._back(self._parts(encoded)[0], encoded.ndim)
 
-    def _check(self, x: Tensor, cholesky: Tensor | None) -> None:
-        if not isinstance(x, Tensor):
-            raise TypeError(f"x must be a torch.Tensor; got {type(x).__name__}")
-        if not -x.ndim <= self.dim < x.ndim or self.dim % x.ndim == 0:
-            raise ValueError(f"x must have an axis {self.dim} beside the batch, axis 0; got shape {tuple(x.shape)}")
-        size = x.shape[self.dim]
-        if cholesky is None:
-            if dimension(size) * (dimension(size) + 3) != 2 * size:
-                raise ValueError(
-                    f"x must hold D + D·(D + 1)/2 numbers along dim {self.dim} (2, 5, 9, 14, ...); "
-                    f"got shape {tuple(x.shape)}"
-                )
-            return
-        if not isinstance(cholesky, Tensor):
-            raise TypeError(f"cholesky must be a torch.Tensor; got {type(cholesky).__name__}")
-        axis = self.dim % x.ndim
-        shape = (*x.shape[:axis], size * (size + 1) // 2, *x.shape[axis + 1 :])
-        if tuple(cholesky.shape) != shape:
-            raise ValueError(
-                f"cholesky must have shape {shape}, D·(D + 1)/2 for D = {size}; got {tuple(cholesky.shape)}"
-            )
-        if cholesky.dtype != x.dtype:
-            raise TypeError(f"cholesky must have x's dtype, {x.dtype}; got {cholesky.dtype}")
-        if cholesky.device != x.device:
-            raise ValueError(f"cholesky must be on x's device, {x.device}; got {cholesky.device}")
+    def kl(self, encoded: Tensor, prior: Prior | None = None) -> Tensor | None:
+        kl = self._kl(*self._parts(encoded), prior)
+        return None if kl is None else reduce(kl, "latent")
+
+    def draw(self, encoded: Tensor, samples: int, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        wide, parts = wide_dtype(encoded), self._parts(encoded)
+        mean, log_diagonal, below = (part.to(wide) for part in parts)
+        z = self._sample(mean, log_diagonal, below, self._noise(mean, samples, generator)).to(encoded.dtype)
+        sigma, _ = log_variance(log_diagonal, "logstd", self.clamp)
+        cholesky = strictly_lower(below, mean.shape[-1]) + torch.diag_embed(sigma)
+        centred = (z.to(wide) - mean).movedim(0, -1)
+        noise = torch.linalg.solve_triangular(cholesky, centred, upper=False).movedim(-1, 0)
+        return self._back(z, mean.ndim), self._log_density(noise, log_diagonal)
+
+    def default_prior(self, dim: int) -> Prior:
+        return StandardPrior(dim)
+
+    def _back(self, z: Tensor, ndim: int) -> Tensor:
+        """The latent's axis from the end to its place; z may have one of samples before its `ndim` axes."""
+        return z.movedim(-1, self.dim % ndim + z.ndim - ndim)
+
+    def _parts(self, x: Tensor, cholesky: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        return split(x, cholesky, self.dim)
+
+    def options(self) -> dict[str, Any]:
+        return {"clamp": None if self.clamp is None else list(self.clamp), "free_bits": self.free_bits}
 
     def extra_repr(self) -> str:
         parts = [f"dim={self.dim}", f"reduction={self.reduction!r}"]
         parts += [f"clamp={self.clamp}"] if self.clamp is not None else []
         parts += [f"samples={self.samples}"] if self.samples is not None else []
         return ", ".join(parts + ([f"free_bits={self.free_bits}"] if self.free_bits else []))
-
-
-def dimension(size: int) -> int:
-    """The largest D with D + D·(D + 1)/2 <= size; counted, since tracing knows sizes that are symbols, but no roots."""
-    found = 0
-    while (found + 1) * (found + 4) <= 2 * size:
-        found += 1
-    return found
