@@ -49,11 +49,8 @@ class Objective(nn.Module, ABC):
             ValueError: a shape does not fit, the batch is too small, or moments that the formula needs are missing.
         """
         bound = elbo(terms.log_likelihood, terms.kl)
-        if self.needs_moments and (terms.mean is None or terms.logvar is None):
-            raise ValueError(
-                f"terms must have mean and logvar, of a Gaussian with a diagonal covariance, under "
-                f"{type(self).__name__}; got None"
-            )
+        if self.needs_moments:
+            moments_of(terms)
         shape = (len(bound), *terms.z.shape[1:])
         for name, tensor in {"z": terms.z, "mean": terms.mean, "logvar": terms.logvar}.items():
             if tensor is not None and (tensor.ndim != 2 or tuple(tensor.shape) != shape):
@@ -78,3 +75,14 @@ class Objective(nn.Module, ABC):
 def batch_mean(values: Tensor) -> Tensor:
     """The mean of `[B]`; 0 of an empty batch."""
     return values.sum() / max(len(values), 1)
+
+
+def moments_of(terms: Terms) -> tuple[Tensor, Tensor]:
+    """Mean and log-variance of q(z | x).
+
+    Raises:
+        ValueError: it has none.
+    """
+    if terms.mean is None or terms.logvar is None:
+        raise ValueError("terms must have mean and logvar: q(z | x) a Gaussian with a diagonal covariance; got None")
+    return terms.mean, terms.logvar

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from .beta_tcvae import BetaTCVAEObjective
+from .dip_vae import DIPVAEObjective
+from .mmd_vae import InfoVAEObjective, WAEObjective
 from .objective import Objective
 
-_CLASSES: tuple[type[Objective], ...] = ()
+_CLASSES: tuple[type[Objective], ...] = (BetaTCVAEObjective, DIPVAEObjective, InfoVAEObjective, WAEObjective)
 OBJECTIVES: dict[str, type[Objective]] = {kind.name: kind for kind in _CLASSES}
 
 
