@@ -10,11 +10,15 @@ import typer
 
 _DATA, _RUN = "Data", "Run"
 
-Data = Annotated[str, typer.Option(help="mnist, digits, photos, or a folder of images.", rich_help_panel=_DATA)]
+Data = Annotated[
+    str,
+    typer.Option(help="mnist, digits, photos, sprites, a folder of images, or dSprites' .npz.", rich_help_panel=_DATA),
+]
 ImageSize = Annotated[
     int | None,
     typer.Option(
-        help="Side of the images in pixels, for photos (default 32) and folders (default 64).", rich_help_panel=_DATA
+        help="Side of the images in pixels, for photos and sprites (default 32) and folders (default 64).",
+        rich_help_panel=_DATA,
     ),
 ]
 LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate (Adam).", rich_help_panel=_RUN)]
@@ -28,7 +32,11 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that
 
 Trained = Annotated[Path, typer.Argument(help="Folder of a run, or of an exported model.")]
 TrainedOn = Annotated[
-    str | None, typer.Option(help="mnist, digits, photos, or a folder of images; default: what the run was trained on.")
+    str | None,
+    typer.Option(
+        help="mnist, digits, photos, sprites, a folder of images, or dSprites' .npz; default: what the run was trained "
+        "on."
+    ),
 ]
 
 

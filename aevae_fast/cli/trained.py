@@ -42,4 +42,4 @@ def images_for(model: Any, path: Path, data: str | None) -> ImageSplits:
     size = model.image_size[0]
     if data not in SOURCES and Path(data).is_dir():
         return folder(data, size, model.in_channels)
-    return load_images(data, size if data == "photos" else None)
+    return load_images(data, size if data in ("photos", "sprites") else None)

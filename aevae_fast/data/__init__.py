@@ -1,4 +1,4 @@
-"""Real images to train on: bundled sets, photographs, folders, and batches of them."""
+"""Images to train on: bundled sets, photographs, sprites with known factors, folders, and batches of them."""
 
 from .batches import TrainingBatches, collate_images, evaluation_batches
 from .bundled import digits, mnist
@@ -7,18 +7,24 @@ from .images import Chosen, ImageDataset, ImageSplits, ImageTensor, image_of, la
 from .photo_patches import PhotoPatches, photos
 from .sources import SOURCES, load_images
 from .splits import random_split, stratified_split
+from .sprites_grid import Sprites
+from .sprites_sources import DSprites, FactorImages, dsprites, sprites
 
 __all__ = [
     "SOURCES",
     "Chosen",
+    "DSprites",
+    "FactorImages",
     "ImageDataset",
     "ImageFiles",
     "ImageSplits",
     "ImageTensor",
     "PhotoPatches",
+    "Sprites",
     "TrainingBatches",
     "collate_images",
     "digits",
+    "dsprites",
     "evaluation_batches",
     "folder",
     "image_of",
@@ -28,5 +34,6 @@ __all__ = [
     "photos",
     "random_split",
     "spread",
+    "sprites",
     "stratified_split",
 ]

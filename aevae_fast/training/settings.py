@@ -17,7 +17,7 @@ class RunSettings:
     """Everything that decides a run, but for the model; each family of models adds its own.
 
     Attributes:
-        data: `mnist`, `digits`, `photos`, or the path of a folder of images.
+        data: a name or path that `aevae_fast.data.load_images` takes.
         image_size: side of the images in pixels; None takes the source's own.
         steps: optimizer steps.
         batch_size: images a step.

@@ -119,7 +119,7 @@ def test_by_name(pictures):
     assert load_images("digits").name == "digits"
     assert load_images("photos", 64).image_shape == (3, 64, 64)
     assert load_images(str(pictures)).image_shape == (3, 64, 64)
-    with pytest.raises(ValueError, match=r"data: expected mnist, digits, photos or a folder.*'nothing'"):
+    with pytest.raises(ValueError, match=r"data: expected mnist, digits, photos, sprites, a folder.*'nothing'"):
         load_images("nothing")
     with pytest.raises(ValueError, match=r"image_size: expected 28.*got 32"):
         load_images("mnist", 32)
