@@ -37,8 +37,8 @@ class FullCovarianceGaussianLatent(Latent):
     Shapes:
         x: `[B, ..., D + D·(D + 1)/2, ...]`; or x the mean `[B, ..., D, ...]` and cholesky what follows it,
         `[B, ..., D·(D + 1)/2, ...]`.
-        prior: a `Prior` over the flattened latent, N(0, I) where absent. The KL under one that is no diagonal Gaussian is
-            the Monte-Carlo estimate of one sample, and takes neither free bits nor samples.
+        prior: a `Prior` over the flattened latent, N(0, I) where absent. The KL under one that is no diagonal Gaussian
+            is the Monte-Carlo estimate of one sample, and takes neither free bits nor samples.
         generator: on x's device; torch's default one where absent, which `torch.compile` needs.
         Returns z (x's dtype; `[B, ..., D, ...]`, or with samples in front) and kl (nats, float32, float64 for float64:
         z's shape without dim, `[B]` or 0-d).
@@ -104,11 +104,11 @@ class FullCovarianceGaussianLatent(Latent):
         gaussian = gaussian_parameters(prior, shape)
         if gaussian is None:
             return None
-        moved = {name: None if t is None else t[None].movedim(self.dim, -1) for name, t in gaussian.items()}
+        prior_mean, logvar = (None if t is None else t[None].movedim(self.dim, -1) for t in gaussian)
         kl = functional.gaussian_kl(
-            mean, log_diagonal, parameterization="logstd", clamp=self.clamp, reduction="none", **moved
+            mean, log_diagonal, prior_mean, logvar, parameterization="logstd", clamp=self.clamp, reduction="none"
         ).sum(-1)
-        square, logvar = below.to(kl.dtype).square(), moved["prior_logvar"]
+        square = below.to(kl.dtype).square()
         if logvar is not None:
             row, _ = torch.tril_indices(mean.shape[-1], mean.shape[-1], -1, device=mean.device)
             square = square * torch.exp(-logvar.to(kl.dtype)).index_select(-1, row)

@@ -17,6 +17,8 @@ from .priors.gaussian import GaussianPrior
 from .priors.prior import Prior
 from .priors.standard import StandardPrior
 
+Parameters = tuple[Tensor | None, Tensor | None]
+
 
 class GaussianLatent(Latent):
     """z ~ N(mean, σ²) by reparameterization, and KL(N(mean, σ²) ‖ prior); Kingma & Welling 2014 (arXiv:1312.6114).
@@ -93,7 +95,7 @@ class GaussianLatent(Latent):
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
         mean, logvar = self._halves(x) if logvar is None else (x, logvar)
-        gaussian = {"prior_mean": prior_mean, "prior_logvar": prior_logvar}
+        gaussian: Parameters = (prior_mean, prior_logvar)
         if prior is not None:
             if prior_mean is not None or prior_logvar is not None:
                 raise ValueError("prior must be None where prior_mean or prior_logvar is given; got both")
@@ -103,7 +105,8 @@ class GaussianLatent(Latent):
             gaussian = own
         options: dict[str, Any] = {
             **self._parameter,
-            **gaussian,
+            "prior_mean": gaussian[0],
+            "prior_logvar": gaussian[1],
             "reduction": self.reduction,
             "free_bits": self.free_bits,
             "impl": self.impl,
@@ -119,7 +122,8 @@ class GaussianLatent(Latent):
         """Under a prior that is no Gaussian: one sample says what the KL is."""
         check_estimate(prior, self.free_bits, self.samples, self.reduction)
         z, _ = functional.reparameterize_kl(mean, logvar, generator=generator, **self._parameter, impl=self.impl)
-        flat = [tensor.flatten(1) for tensor in (mean, self._logvar(logvar), z)]
+        wide = torch.promote_types(mean.dtype, torch.float32)
+        flat = [tensor.flatten(1) for tensor in (mean, self._logvar(logvar.to(wide)), z)]
         return z if self.training else mean, reduce(prior.kl(*flat), self.reduction)
 
     def mean(self, encoded: Tensor) -> Tensor:
@@ -134,12 +138,12 @@ class GaussianLatent(Latent):
         gaussian = gaussian_parameters(prior, mean.shape)
         if gaussian is None:
             return None
-        return functional.gaussian_kl(mean, logvar, reduction="latent", impl=self.impl, **gaussian)
+        return functional.gaussian_kl(mean, logvar, *gaussian, reduction="latent", impl=self.impl)
 
     def draw(self, encoded: Tensor, samples: int, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        mean, logvar = self.moments(encoded)
+        mean, logvar = self._halves(encoded)
         wide = wide_dtype(encoded)
-        mean_, logvar_ = mean.to(wide), logvar.to(wide)
+        mean_, logvar_ = mean.to(wide), self._logvar(logvar.to(wide))
         noise = torch.randn(samples, *mean.shape, dtype=wide, device=mean.device, generator=generator)
         z = (mean_ + torch.exp(logvar_ / 2) * noise).to(mean.dtype)
         flat = [tensor.flatten(tensor.ndim - mean.ndim + 1) for tensor in (z.to(wide), mean_, logvar_)]
@@ -179,13 +183,14 @@ class GaussianLatent(Latent):
         return ", ".join(parts + ([f"free_bits={self.free_bits}"] if self.free_bits else []))
 
 
-def gaussian_parameters(prior: Prior | None, shape: torch.Size) -> dict[str, Tensor | None] | None:
-    """What the Gaussian operations take for a prior over latents of `shape [B, ...]`; None where it is no Gaussian."""
+def gaussian_parameters(prior: Prior | None, shape: torch.Size) -> Parameters | None:
+    """Mean and log-variance of a prior over latents of `shape [B, ...]`, as the Gaussian operations take them, each
+    None where it is 0; None for both where it is no diagonal Gaussian."""
     if prior is None or isinstance(prior, StandardPrior):
-        return {"prior_mean": None, "prior_logvar": None}
+        return None, None
     if not isinstance(prior, GaussianPrior):
         return None
-    return {"prior_mean": prior.mean.view(shape[1:]), "prior_logvar": prior.logvar.view(shape[1:])}
+    return prior.mean.view(shape[1:]), prior.logvar.view(shape[1:])
 
 
 def check_for_model(dim: int, reduction: str, samples: int | None) -> None:

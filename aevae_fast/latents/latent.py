@@ -33,7 +33,7 @@ class Latent(nn.Module, ABC):
     def encoder_width(self, dim: int) -> int:
         """Numbers that the encoder must yield along axis 1 for a latent of size `dim` along it."""
 
-    def bind(self, latent_shape: Sequence[int]) -> None:  # noqa: B027
+    def bind(self, latent_shape: Sequence[int]) -> None:
         """Told once by the model, when the shape of one latent is known; parameters that depend on it are made here.
 
         Raises:
@@ -71,7 +71,7 @@ class Latent(nn.Module, ABC):
         """p(z) of a flattened latent of `dim` numbers where the user names none."""
 
     def kl(self, encoded: Tensor, prior: Prior | None = None) -> Tensor | None:
-        """KL(q(z | x) ‖ prior) `[B]` in nats in closed form, free bits not counted; None where there is no such form."""
+        """KL(q(z | x) ‖ prior) `[B]` in nats in closed form, without free bits; None where there is no such form."""
         return None
 
     def moments(self, encoded: Tensor) -> tuple[Tensor, Tensor] | None:

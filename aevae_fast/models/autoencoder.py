@@ -59,7 +59,7 @@ class Autoencoder(ImageAutoencoder):
         **network: "Unpack[NetworkOptions]",
     ) -> None:
         check_not_negative(noise=noise)
-        super().__init__(in_channels, image_size, moments=1, **network)
+        super().__init__(in_channels, image_size, encoder_width=lambda dim: dim, **network)
         self.noise = noise
         self.config["noise"] = noise
         self.statistics = LatentStatistics(self.latent_shape)

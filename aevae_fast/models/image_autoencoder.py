@@ -1,7 +1,7 @@
 """What every image autoencoder with a continuous latent can do."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, TypedDict
 
@@ -40,7 +40,7 @@ class ImageAutoencoder(LoadsWhole):
     Args:
         in_channels: channels C of the image (1 grey, 3 colour).
         image_size: height and width, or one number for both.
-        moments: values that the encoder yields for each one of the latent, blocks of them along axis 1.
+        encoder_width: numbers that the encoder yields along axis 1 for a latent of D along it, as a function of D.
         latent_dim: width of the latent, `[B, latent_dim]`, under the built-in encoder.
         likelihood: name ("bernoulli", "gaussian", "discretized_logistic", …) or module of `aevae_fast.losses`.
         likelihood_options: arguments of a likelihood given by name.
@@ -49,7 +49,7 @@ class ImageAutoencoder(LoadsWhole):
         channels: width of the convolutions.
         downsampling_factor: image side over the side of the coarsest map; a power of two.
         residual_blocks: residual blocks in the convolutional encoder and as many in the decoder.
-        encoder: own module, `[B, C, H, W]` to `[B, moments * D, ...]`; the latent is `[B, D, ...]`, a map too.
+        encoder: own module, `[B, C, H, W]` to `[B, encoder_width(D), ...]`; the latent is `[B, D, ...]`, a map too.
         decoder: own module, the latent to `[B, C * likelihood.outputs_per_channel, H, W]`.
         latent_shape: of one latent of an own encoder, and both parts are taken on trust; None asks them, by one image
             of zeros.
@@ -65,7 +65,7 @@ class ImageAutoencoder(LoadsWhole):
         in_channels: int,
         image_size: int | Sequence[int],
         *,
-        moments: int,
+        encoder_width: Callable[[int], int],
         latent_dim: int = 16,
         likelihood: str | Likelihood = "bernoulli",
         likelihood_options: Mapping[str, Any] | None = None,
@@ -107,7 +107,7 @@ class ImageAutoencoder(LoadsWhole):
         self.encoder, self.decoder, self.latent_shape, self._any_size = build_network(
             (in_channels, *self.image_size),
             in_channels * self.likelihood.outputs_per_channel,
-            moments,
+            encoder_width,
             latent_dim=latent_dim,
             body=body,
             body_options=body_options,
@@ -197,7 +197,8 @@ class ImageAutoencoder(LoadsWhole):
             x: images `[B, C, H, W]`.
             dims: which elements, counted in the flattened latent; None takes all.
             steps: values each element takes, at least 2.
-            low, high: the ends; None takes -3 and 3 of a `VAE`, the training latents' range of an `Autoencoder`.
+            low, high: the ends; None takes -3 and 3 of a `VAE` (of another prior the same share of its draws), the
+                training latents' range of an `Autoencoder`.
 
         Returns:
             `[len(dims), steps, B, C, H, W]`; decoded an element at a time.

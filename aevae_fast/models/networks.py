@@ -1,7 +1,7 @@
 """The encoder and decoder of an image autoencoder: built by name, or the user's own and asked what they yield."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ class Network(NamedTuple):
     """What stands on both sides of the latent.
 
     Attributes:
-        encoder: `[B, C, H, W]` to `[B, moments * D, ...]`.
+        encoder: `[B, C, H, W]` to `[B, encoder_width(D), ...]`.
         decoder: `[B, D, ...]` to `[B, out_channels, H, W]`.
         latent_shape: (D, ...).
         any_size: whether both are own modules, which may take images of another size.
@@ -30,7 +30,7 @@ class Network(NamedTuple):
 def build_network(
     image_shape: tuple[int, int, int],
     out_channels: int,
-    moments: int,
+    encoder_width: Callable[[int], int],
     *,
     latent_dim: int,
     body: str,
@@ -54,10 +54,10 @@ def build_network(
     if encoder is None:
         assert built is not None
         shape: tuple[int, ...] = (latent_dim,)
-        first = built.encoder(moments * latent_dim)
+        first = built.encoder(encoder_width(latent_dim))
     else:
         first = encoder
-        shape = _latent_shape(encoder, image_shape, moments) if latent_shape is None else tuple(latent_shape)
+        shape = _latent_shape(encoder, image_shape, encoder_width) if latent_shape is None else tuple(latent_shape)
     if decoder is None:
         assert built is not None
         return Network(first, built.decoder(math.prod(shape), out_channels), shape, False)
@@ -66,12 +66,24 @@ def build_network(
     return Network(first, decoder, shape, any_size)
 
 
-def _latent_shape(encoder: nn.Module, image_shape: tuple[int, ...], moments: int) -> tuple[int, ...]:
-    shape = _shape_after(encoder, image_shape)
-    if len(shape) < 2 or shape[0] != 1 or shape[1] % moments:
-        blocks = f"{moments} * D" if moments > 1 else "D"
-        raise ValueError(f"encoder: expected [1, {blocks}, ...] from one image, got {list(shape)}")
-    return shape[1] // moments, *shape[2:]
+def _latent_shape(
+    encoder: nn.Module, image_shape: tuple[int, ...], encoder_width: Callable[[int], int]
+) -> tuple[int, ...]:
+    shape, dim = _shape_after(encoder, image_shape), 1
+    if len(shape) > 1:
+        while encoder_width(dim) < shape[1]:
+            dim += 1
+    if len(shape) < 2 or shape[0] != 1 or encoder_width(dim) != shape[1]:
+        raise ValueError(f"encoder: expected [1, {_widths(encoder_width)}, ...] from one image, got {list(shape)}")
+    return dim, *shape[2:]
+
+
+def _widths(encoder_width: Callable[[int], int]) -> str:
+    """The widths that an encoder may have, in words."""
+    first, second, third = map(encoder_width, (1, 2, 3))
+    if second != 2 * first:
+        return f"one of {first}, {second}, {third}, ..."
+    return f"{first} * D" if first > 1 else "D"
 
 
 def _check_decoder(decoder: nn.Module, latent_shape: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -1,18 +1,22 @@
-"""What samples of a Gaussian posterior say about images: the ELBO and the importance-sampled likelihood."""
+"""What samples of a posterior say about images: the ELBO and the importance-sampled likelihood."""
 
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from aevae_fast.latents import Latent
+
 LogProb = Callable[[Tensor, Tensor], Tensor]  # latents [N, ...] and their images [N, C, H, W] to log p(x | z) [N]
+LogPrior = Callable[[Tensor], Tensor]  # flattened latents [N, D] to log p(z) [N]
 Draws = Iterator[tuple[Tensor, Tensor]]
 
 
 def posterior_samples(
     x: Tensor,
-    mean: Tensor,
-    logvar: Tensor,
+    encoded: Tensor,
+    latent: Latent,
+    log_prior: LogPrior,
     log_prob: LogProb,
     samples: int,
     at_once: int,
@@ -21,26 +25,27 @@ def posterior_samples(
     """Draw `samples` z ~ q(z | x) for each image and yield log p(x | z) and log p(z) - log q(z | x), `[k, B]` each, for
     as many at a time as keep k·B within `at_once`; at least one.
 
-    The two densities are float64 (float32 on devices without it), and those of the very z, rounded to the mean's dtype,
-    that is decoded.
+    They are float64 (float32 on devices without it), and the two densities those of the very z, rounded to the
+    encoder's dtype, that is decoded.
     """
-    wide = torch.float32 if x.device.type == "mps" else torch.float64
-    mean_, logvar_ = mean.to(wide), logvar.to(wide)
     group = max(1, at_once // max(len(x), 1))
     for first in range(0, samples, group):
         count = min(group, samples - first)
-        noise = torch.randn(count, *mean.shape, dtype=wide, device=x.device, generator=generator)
-        z = (mean_ + torch.exp(logvar_ / 2) * noise).to(mean.dtype)
+        z, log_q = latent.draw(encoded, count, generator=generator)
         repeated = x.expand(count, *x.shape).flatten(0, 1)
-        log_likelihood = log_prob(z.flatten(0, 1), repeated).view(count, len(x)).to(wide)
-        noise = (z.to(wide) - mean_) * torch.exp(-logvar_ / 2)
-        ratio = (noise.square() + logvar_ - z.to(wide).square()) / 2
-        yield log_likelihood, ratio.flatten(2).sum(2)
+        log_likelihood = log_prob(z.flatten(0, 1), repeated).view(count, len(x))
+        log_p = log_prior(z.flatten(0, 1).flatten(1).to(log_q.dtype)).view(count, len(x))
+        yield log_likelihood.to(log_q.dtype), log_p - log_q
 
 
 def expected_log_prob(drawn: Draws, samples: int) -> Tensor:
     """Mean of log p(x | z) over the samples, `[B]`."""
     return torch.stack([log_likelihood.sum(0) for log_likelihood, _ in drawn]).sum(0) / samples
+
+
+def expected_elbo(drawn: Draws, samples: int) -> Tensor:
+    """Mean of log p(x | z) + log p(z) - log q(z | x) over the samples, `[B]`."""
+    return torch.stack([(log_likelihood + ratio).sum(0) for log_likelihood, ratio in drawn]).sum(0) / samples
 
 
 def importance_log_likelihood(drawn: Draws, samples: int) -> Tensor:

@@ -1,23 +1,34 @@
-"""Variational autoencoder for images (Kingma & Welling, 2014), and its β and capacity forms."""
+"""Variational autoencoder for images (Kingma & Welling, 2014), and its forms: β, capacity, priors, posteriors."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from aevae_fast import functional
-from aevae_fast.latents import GaussianLatent
+from aevae_fast.latents import GaussianLatent, Latent
+from aevae_fast.latents.priors import Prior, StandardPrior
 from aevae_fast.losses import beta_vae_loss, elbo
+from aevae_fast.losses.objective import Objective, Terms
 
+from .bottleneck import build_latent, build_objective, build_prior, config_of, is_own
 from .checks import check_not_negative, check_positive, check_whole
 from .image_autoencoder import ImageAutoencoder, NetworkOptions
 from .modes import evaluation_mode
-from .posterior_samples import Draws, expected_log_prob, importance_log_likelihood, posterior_samples
+from .posterior_samples import (
+    Draws,
+    expected_elbo,
+    expected_log_prob,
+    importance_log_likelihood,
+    posterior_samples,
+)
 from .weights import Weight, make_weight, plain_weight, weight_at
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+_DRAWS = 4096  # that say in what range a prior's draws lie
+_TAIL = 0.00135  # share of a Gaussian's draws beyond three standard deviations, on one side
 
 
 class VAEOutput(NamedTuple):
@@ -28,7 +39,7 @@ class VAEOutput(NamedTuple):
         latent: what was decoded, `[B, *latent_shape]`: a sample in training, the posterior's mean in eval.
         loss: scalar to minimise.
         reconstruction_loss: scalar, -log p(x | latent).
-        kl: scalar, KL(q(z | x) ‖ N(0, I)), free bits not counted: reconstruction_loss + kl estimates -ELBO in training.
+        kl: scalar, KL(q(z | x) ‖ p(z)), free bits not counted: reconstruction_loss + kl estimates -ELBO in training.
     """
 
     reconstruction: Tensor
@@ -39,26 +50,36 @@ class VAEOutput(NamedTuple):
 
 
 class VAE(ImageAutoencoder):
-    """An image autoencoder with a Gaussian latent: q(z | x) = N(mean, σ²), p(z) = N(0, I).
+    """An image autoencoder with a stochastic latent: by default q(z | x) = N(mean, σ²) and p(z) = N(0, I).
 
     The loss is -log p(x | z) + β · KL (Higgins et al., 2017), with a capacity -log p(x | z) + β · |KL - capacity|
     (Burgess et al., 2018, arXiv:1804.03599), in nats an image: summed over pixels and over the latent, so that β = 1 is
-    the ELBO whatever the sizes.
+    the ELBO whatever the sizes. The KL is in closed form where posterior and prior have one, else the estimate
+    log q(z | x) - log p(z) of one sample; docs/priors.md has the formulas.
 
     Args:
         in_channels: channels C of the image (1 grey, 3 colour).
         image_size: height and width, or one number for both.
         beta: weight of the KL, 0 or more: a number, a schedule of `aevae_fast.losses`, or what `make_schedule` takes.
         capacity: nats that the KL is held to, 0 or more: None, a number or a schedule.
-        free_bits: nats that each element of the latent counts at least (Kingma et al., 2016).
-        clamp: (lo, hi) within which the log-variance is taken; None for no bounds.
+        free_bits: nats that each element of a "gaussian" latent counts at least (Kingma et al., 2016).
+        clamp: (lo, hi) within which the log-variance of a "gaussian" latent is taken; None for no bounds.
+        latent: q(z | x), a name that `make_latent` knows ("gaussian", "full_covariance", ...) or a `Latent`.
+        latent_options: arguments of a latent given by name.
+        prior: p(z), a name that `make_prior` knows ("standard", "gaussian", "mixture", "vamp", "planar", ...) or a
+            `Prior` over the flattened latent; None takes the latent's own.
+        prior_options: arguments of a prior given by name.
+        objective: what is minimised instead of the weighted KL, a name that `make_objective` knows or an `Objective`;
+            `beta`, `capacity` and `free_bits` keep their defaults then.
+        objective_options: arguments of an objective given by name.
         network: latent_dim, likelihood, body, own encoder and decoder: `ImageAutoencoder` lists them. The encoder
-            yields the mean, then the log-variance, along axis 1.
+            yields the latent's parameters along axis 1, of a Gaussian the mean, then the log-variance.
 
     Schedules go by the step that `set_step` sets; it is part of the state.
 
     Raises:
         TypeError, ValueError: an argument that does not fit, named.
+        ImportError: a prior needs a package that is not installed, named.
     """
 
     step: Tensor
@@ -72,21 +93,50 @@ class VAE(ImageAutoencoder):
         capacity: Weight | None = None,
         free_bits: float = 0.0,
         clamp: tuple[float, float] | None = (-30.0, 20.0),
+        latent: str | Latent = "gaussian",
+        latent_options: Mapping[str, Any] | None = None,
+        prior: str | Prior | None = None,
+        prior_options: Mapping[str, Any] | None = None,
+        objective: str | Objective | None = None,
+        objective_options: Mapping[str, Any] | None = None,
         **network: "Unpack[NetworkOptions]",
     ) -> None:
         check_not_negative(free_bits=free_bits)
-        super().__init__(in_channels, image_size, moments=2, **network)
+        clamp = tuple(clamp) if isinstance(clamp, list) else clamp  # a list, as JSON has it
+        posterior = build_latent(latent, latent_options, clamp, free_bits)
+        super().__init__(in_channels, image_size, encoder_width=posterior.encoder_width, **network)
         self.beta = make_weight("beta", beta)
         self.capacity = None if capacity is None else make_weight("capacity", capacity)
-        clamp = tuple(clamp) if isinstance(clamp, list) else clamp  # a list, as JSON has it
-        self.latent = GaussianLatent(1, clamp=clamp, reduction="latent", free_bits=free_bits)
+        posterior.bind(self.latent_shape)
+        self.latent = posterior
+        image_shape = (in_channels, *self.image_size)
+        self.prior = build_prior(prior, prior_options, self.encoder, self.latent, self.latent_shape, image_shape)
+        self._latents_own_prior = prior is None
+        replaced = {"beta": None if self.beta == 1 else self.beta, "capacity": capacity, "free_bits": free_bits or None}
+        self.objective = build_objective(objective, objective_options, self.latent, self.prior, **replaced)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self._describe(clamp)
+
+    def _describe(self, clamp: tuple[float, float] | None) -> None:
+        """Add to `config`, and to `own_parts` what it cannot name."""
+        free_bits = 0.0
+        latent = config_of("latent", self.latent)
+        if isinstance(self.latent, GaussianLatent):
+            clamp, free_bits = self.latent.clamp, self.latent.free_bits
+            latent["latent_options"] = {
+                key: value for key, value in latent["latent_options"].items() if key not in ("clamp", "free_bits")
+            }
         self.config |= {
             "beta": plain_weight(self.beta),
             "capacity": plain_weight(self.capacity),
             "free_bits": free_bits,
             "clamp": None if clamp is None else list(clamp),
+            **latent,
+            **config_of("prior", None if self._latents_own_prior else self.prior),
+            **config_of("objective", self.objective),
         }
+        parts = {"latent": self.latent, "prior": self._given_prior, "objective": self.objective}
+        self.own_parts += [name for name, part in parts.items() if part is not None and is_own(part)]
 
     def set_step(self, step: int | Tensor) -> None:
         """Say which training step comes, for `beta` and `capacity` that follow one; the host waits for nothing."""
@@ -112,32 +162,62 @@ class VAE(ImageAutoencoder):
         """
         self._check(x)
         encoded = self.encoder(x)
-        z, counted = self.latent(encoded)
+        z, counted = self.latent(encoded, prior=self._given_prior)
         decoded = self.decoder(z)
         log_likelihood = self.likelihood.log_prob(decoded, x)
-        beta, capacity = self.weights()
-        loss = beta_vae_loss(log_likelihood, counted, beta=beta, capacity=capacity)
-        kl = counted if not self.latent.free_bits else self._kl(*self._moments(encoded.detach()))
+        if self.objective is None:
+            beta, capacity = self.weights()
+            loss = beta_vae_loss(log_likelihood, counted, beta=beta, capacity=capacity)
+        else:
+            loss = self.objective(self._terms(log_likelihood, counted, z, encoded))
+        kl = self._kl(encoded.detach(), counted)
         count = max(len(x), 1)
         return VAEOutput(self.likelihood.mean(decoded), z, loss, -log_likelihood.sum() / count, kl.sum() / count)
 
+    def _terms(self, log_likelihood: Tensor, kl: Tensor, z: Tensor, encoded: Tensor) -> Terms:
+        """What an objective is told of a batch."""
+        moments = self.latent.moments(encoded)
+        mean, logvar = (None, None) if moments is None else (moments[0].flatten(1), moments[1].flatten(1))
+        return Terms(log_likelihood, kl, z.flatten(1), mean, logvar, self.step)
+
+    def _kl(self, encoded: Tensor, counted: Tensor) -> Tensor:
+        """The KL as it is, `[B]`: what the latent counted, less free bits."""
+        if not getattr(self.latent, "free_bits", 0.0):
+            return counted
+        kl = self.latent.kl(encoded, self._given_prior)
+        return counted if kl is None else kl.detach()
+
+    @property
+    def _given_prior(self) -> Prior | None:
+        """What a `Latent` takes: None stands for its own prior."""
+        return None if self._latents_own_prior else self.prior
+
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z | x), `[B, *latent_shape]` each, with gradient, in the mode that is set."""
+        """Mean and log-variance of q(z | x), `[B, *latent_shape]` each, with gradient, in the mode that is set.
+
+        Raises:
+            TypeError, ValueError: images that do not fit, or a latent that is no diagonal Gaussian.
+        """
         self._check(x)
-        return self._moments(self.encoder(x))
+        moments = self.latent.moments(self.encoder(x))
+        if moments is None:
+            raise ValueError(f"latent: expected a diagonal Gaussian, got {self.latent.name!r}")
+        return moments
 
     @torch.no_grad()
     def elbo(
         self, x: Tensor, samples: int = 1, batch_size: int = 256, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """log p(x | z), averaged over samples of q(z | x), minus the KL in closed form: nats, float32 `[B]` (float64 of
-        a float64 model).
+        """log p(x | z), averaged over samples of q(z | x), minus the KL, in closed form or averaged over the same
+        samples: nats, float32 `[B]` (float64 of a float64 model).
 
         Neither β nor capacity nor free bits enter. Arguments as of `log_likelihood`.
         """
 
-        def estimate(mean: Tensor, logvar: Tensor, drawn: Draws) -> Tensor:
-            kl = self._kl(mean, logvar)
+        def estimate(encoded: Tensor, drawn: Draws) -> Tensor:
+            kl = self.latent.kl(encoded, self._given_prior)
+            if kl is None:
+                return expected_elbo(drawn, samples).to(torch.promote_types(encoded.dtype, torch.float32))
             return elbo(expected_log_prob(drawn, samples).to(kl.dtype), kl)
 
         return self._over_posterior(x, samples, batch_size, generator, estimate)
@@ -159,7 +239,7 @@ class VAE(ImageAutoencoder):
             TypeError, ValueError: images that do not fit, or `samples` or `batch_size` below 1.
         """
 
-        def estimate(mean: Tensor, logvar: Tensor, drawn: Draws) -> Tensor:
+        def estimate(encoded: Tensor, drawn: Draws) -> Tensor:
             return importance_log_likelihood(drawn, samples)
 
         return self._over_posterior(x, samples, batch_size, generator, estimate)
@@ -170,9 +250,9 @@ class VAE(ImageAutoencoder):
         samples: int,
         batch_size: int,
         generator: torch.Generator | None,
-        estimate: Callable[[Tensor, Tensor, Draws], Tensor],
+        estimate: Callable[[Tensor, Draws], Tensor],
     ) -> Tensor:
-        """`estimate(mean, logvar, posterior_samples)` of the images `x`, taken `batch_size` at a time: `[B]`."""
+        """`estimate(encoded, posterior_samples)` of the images `x`, taken `batch_size` at a time: `[B]`."""
         check_whole(samples=samples, batch_size=batch_size)
         check_positive(samples=samples, batch_size=batch_size)
         self._check(x)
@@ -182,27 +262,26 @@ class VAE(ImageAutoencoder):
 
         parts = []
         with evaluation_mode(self):
+            log_prior = self.prior.settled()
             for images in x.split(batch_size):
-                mean, logvar = self._moments(self.encoder(images))
-                drawn = posterior_samples(images, mean, logvar, log_prob, samples, batch_size, generator)
-                parts.append(estimate(mean, logvar, drawn))
+                encoded = self.encoder(images)
+                drawn = posterior_samples(
+                    images, encoded, self.latent, log_prior, log_prob, samples, batch_size, generator
+                )
+                parts.append(estimate(encoded, drawn))
         return torch.cat(parts)
 
-    def _moments(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
-        mean, logvar = encoded.chunk(2, 1)
-        if self.latent.clamp is not None:
-            logvar = logvar.clamp(*self.latent.clamp) + 0 * logvar  # the second term: what is not finite stays so
-        return mean, logvar
-
-    def _kl(self, mean: Tensor, logvar: Tensor) -> Tensor:
-        return functional.gaussian_kl(mean, logvar, reduction="latent")
-
     def _mean(self, encoded: Tensor) -> Tensor:
-        return encoded.chunk(2, 1)[0]
+        return self.latent.mean(encoded)
 
     def _draw(self, count: int, generator: torch.Generator | None) -> Tensor:
-        return torch.randn(count, *self.latent_shape, generator=generator, device=self._device)
+        return self.prior.sample(count, generator=generator).view(count, *self.latent_shape)
 
     def _range(self) -> tuple[Tensor, Tensor]:
-        end = torch.tensor(3.0, device=self._device)
-        return -end, end
+        """That of three standard deviations of N(0, I); of another prior, what as many of its draws lie in."""
+        if isinstance(self.prior, StandardPrior):
+            end = torch.tensor(3.0, device=self._device)
+            return -end, end
+        draws = self.prior.sample(_DRAWS, generator=torch.Generator(self._device).manual_seed(0))
+        ends = torch.quantile(draws, draws.new_tensor([_TAIL, 1 - _TAIL]), dim=0)
+        return ends[0].view(self.latent_shape), ends[1].view(self.latent_shape)

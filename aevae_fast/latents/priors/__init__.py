@@ -2,6 +2,7 @@
 
 from .gaussian import GaussianPrior
 from .prior import Prior
+from .registry import PRIORS, make_prior
 from .standard import StandardPrior
 
-__all__ = ["GaussianPrior", "Prior", "StandardPrior"]
+__all__ = ["PRIORS", "GaussianPrior", "Prior", "StandardPrior", "make_prior"]

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..densities import gaussian_log_prob
 from .._checks import check_dim
+from ..densities import gaussian_log_prob
 
 
 class Prior(nn.Module, ABC):
@@ -71,6 +71,10 @@ class Prior(nn.Module, ABC):
         """
         mean, logvar = self._checked("mean", mean), self._checked("logvar", logvar)
         return self._kl(mean, logvar, self._checked("z", z))
+
+    def bind(self, posterior: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
+        """Told once by the model how images `[N, C, H, W]` become mean and log-variance `[N, D]` of q(z | x), where
+        that is a diagonal Gaussian; a prior that is made of it keeps it, and does not register its parameters."""
 
     def settled(self) -> Callable[[Tensor], Tensor]:
         """`log_prob` for many calls in a row, what does not depend on z computed once: the parameters must not change

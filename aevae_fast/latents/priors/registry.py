@@ -1,0 +1,31 @@
+"""`make_prior`: priors by name."""
+
+from typing import Any
+
+from .gaussian import GaussianPrior
+from .prior import Prior
+from .standard import StandardPrior
+
+_CLASSES: tuple[type[Prior], ...] = (StandardPrior, GaussianPrior)
+PRIORS: dict[str, type[Prior]] = {kind.name: kind for kind in _CLASSES}
+
+
+def make_prior(prior: str | Prior, dim: int, **options: Any) -> Prior:
+    """A prior over `dim` numbers by its name and options, or the module itself.
+
+    Raises:
+        ValueError: the name is unknown, a module comes with options or has another dim.
+        TypeError: it is neither a name nor a `Prior`, or an option is unknown.
+        ImportError: the prior needs a package that is not installed, named.
+    """
+    if isinstance(prior, Prior):
+        if options:
+            raise ValueError(f"prior is a module already and takes no options; got {', '.join(options)}")
+        if prior.dim != dim:
+            raise ValueError(f"prior must have dim={dim}, the size of the flattened latent; got dim={prior.dim}")
+        return prior
+    if not isinstance(prior, str):
+        raise TypeError(f"prior must be a name or a Prior; got {type(prior).__name__}")
+    if prior not in PRIORS:
+        raise ValueError(f"prior must be one of {', '.join(map(repr, PRIORS))}; got {prior!r}")
+    return PRIORS[prior](dim, **options)
