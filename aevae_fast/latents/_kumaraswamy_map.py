@@ -23,6 +23,12 @@ def complement(held: Tensor) -> Tensor:
     return torch.where(below, high.log(), (-torch.log1p(-p) / p).log() - y)
 
 
+def log_slope(held: Tensor) -> Tensor:
+    """ln of the derivative of ln(1 - p) by ln(-ln p) = held: of y/(eʸ - 1), y = -ln p."""
+    y = held.clamp(min=-_END).exp()
+    return -y - (-torch.expm1(-y) / y).log()
+
+
 def kumaraswamy_variate(exponential: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """ln(-ln x) of x ~ Kumaraswamy(a, b), from variates of Exp(1), -ln(1 - u)."""
     return complement(exponential.log() - b.log()) - a.log()
