@@ -60,8 +60,8 @@ class DIPVAEObjective(Objective):
 def dip_penalties(mean: Tensor, logvar: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Σ_{i≠j} C_ij² and Σ_i (C_ii - 1)², 0-d, float32 (float64 for float64).
 
-    C is the covariance of means `[B, D]` over the batch, divided by B; with logvar, `[B, D]`, the mean of exp(logvar) is
-    added to its diagonal.
+    C is the covariance of means `[B, D]` over the batch, divided by B; with logvar, `[B, D]`, the mean of exp(logvar)
+    is added to its diagonal.
     """
     dtype = torch.promote_types(mean.dtype, torch.float32)
     mean = mean.to(dtype)
