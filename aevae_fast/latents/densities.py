@@ -1,4 +1,4 @@
-"""The density of a diagonal Gaussian."""
+"""The density of a diagonal Gaussian, and the dtype for exact ones."""
 
 import math
 
@@ -13,3 +13,8 @@ def gaussian_log_prob(z: Tensor, mean: Tensor | None = None, logvar: Tensor | No
     if logvar is not None:
         square = square * torch.exp(-logvar) + logvar
     return -0.5 * (square.sum(-1) + z.shape[-1] * math.log(2 * math.pi))
+
+
+def wide_dtype(tensor: Tensor) -> torch.dtype:
+    """float64; float32 on devices that have none."""
+    return torch.float32 if tensor.device.type == "mps" else torch.float64

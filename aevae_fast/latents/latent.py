@@ -7,7 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from .densities import wide_dtype
 from .priors.prior import Prior
+
+__all__ = ["Latent", "wide_dtype"]
 
 
 class Latent(nn.Module, ABC):
@@ -84,8 +87,3 @@ class Latent(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self.options().items())
-
-
-def wide_dtype(tensor: Tensor) -> torch.dtype:
-    """float64; float32 on devices that have none."""
-    return torch.float32 if tensor.device.type == "mps" else torch.float64

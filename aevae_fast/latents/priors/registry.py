@@ -2,11 +2,28 @@
 
 from typing import Any
 
+from .beta import BetaPrior
+from .dirichlet import DirichletPrior
+from .flow import AutoregressivePrior, CouplingPrior, PlanarPrior, RadialPrior, SplinePrior
 from .gaussian import GaussianPrior
+from .mixture import MixturePrior
 from .prior import Prior
 from .standard import StandardPrior
+from .vamp import VampPrior
 
-_CLASSES: tuple[type[Prior], ...] = (StandardPrior, GaussianPrior)
+_CLASSES: tuple[type[Prior], ...] = (
+    StandardPrior,
+    GaussianPrior,
+    MixturePrior,
+    VampPrior,
+    PlanarPrior,
+    RadialPrior,
+    CouplingPrior,
+    SplinePrior,
+    AutoregressivePrior,
+    BetaPrior,
+    DirichletPrior,
+)
 PRIORS: dict[str, type[Prior]] = {kind.name: kind for kind in _CLASSES}
 
 
