@@ -2,18 +2,23 @@
 
 from .autoencoder import Autoencoder, AutoencoderOutput
 from .convolutional import ConvolutionalDecoder, ConvolutionalEncoder
+from .factor_vae import FactorVAE, FactorVAEOutput
 from .interpolation import interpolate_latents
+from .iwae import IWAE
 from .serialization import load_model, save_model
 from .vae import VAE, VAEOutput
 from .vqvae import VQVAE, VQVAEOutput
 
 __all__ = [
+    "IWAE",
     "VAE",
     "VQVAE",
     "Autoencoder",
     "AutoencoderOutput",
     "ConvolutionalDecoder",
     "ConvolutionalEncoder",
+    "FactorVAE",
+    "FactorVAEOutput",
     "VAEOutput",
     "VQVAEOutput",
     "interpolate_latents",

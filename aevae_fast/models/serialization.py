@@ -6,7 +6,9 @@ from pathlib import Path
 import torch
 
 from .autoencoder import Autoencoder
+from .factor_vae import FactorVAE
 from .files import replacing
+from .iwae import IWAE
 from .vae import VAE
 from .vqvae import VQVAE
 
@@ -19,6 +21,8 @@ _MODELS: dict[str, type[VQVAE] | type[Autoencoder] | type[VAE]] = {
     "VQVAE": VQVAE,
     "Autoencoder": Autoencoder,
     "VAE": VAE,
+    "IWAE": IWAE,
+    "FactorVAE": FactorVAE,
 }
 
 
