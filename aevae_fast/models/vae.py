@@ -1,34 +1,24 @@
 """Variational autoencoder for images (Kingma & Welling, 2014), and its forms: β, capacity, priors, posteriors."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from aevae_fast.latents import GaussianLatent, Latent
-from aevae_fast.latents.priors import Prior, StandardPrior
-from aevae_fast.losses import beta_vae_loss, elbo
+from aevae_fast.latents.priors import Prior
+from aevae_fast.losses import beta_vae_loss
 from aevae_fast.losses.objective import Objective, Terms
 
 from .bottleneck import build_latent, build_objective, build_prior, config_of, is_own
-from .checks import check_not_negative, check_positive, check_whole
-from .image_autoencoder import ImageAutoencoder, NetworkOptions
-from .modes import evaluation_mode
-from .posterior_samples import (
-    Draws,
-    expected_elbo,
-    expected_log_prob,
-    importance_log_likelihood,
-    posterior_samples,
-)
+from .checks import check_not_negative, check_whole
+from .image_autoencoder import NetworkOptions
+from .latent_variable import LatentVariableModel
 from .weights import Weight, make_weight, plain_weight, weight_at
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-_DRAWS = 4096  # that say in what range a prior's draws lie
-_TAIL = 0.00135  # share of a Gaussian's draws beyond three standard deviations, on one side
 
 
 class VAEOutput(NamedTuple):
@@ -49,7 +39,7 @@ class VAEOutput(NamedTuple):
     kl: Tensor
 
 
-class VAE(ImageAutoencoder):
+class VAE(LatentVariableModel):
     """An image autoencoder with a stochastic latent: by default q(z | x) = N(mean, σ²) and p(z) = N(0, I).
 
     The loss is -log p(x | z) + β · KL (Higgins et al., 2017), with a capacity -log p(x | z) + β · |KL - capacity|
@@ -186,102 +176,3 @@ class VAE(ImageAutoencoder):
             return counted
         kl = self.latent.kl(encoded, self._given_prior)
         return counted if kl is None else kl.detach()
-
-    @property
-    def _given_prior(self) -> Prior | None:
-        """What a `Latent` takes: None stands for its own prior."""
-        return None if self._latents_own_prior else self.prior
-
-    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z | x), `[B, *latent_shape]` each, with gradient, in the mode that is set.
-
-        Raises:
-            TypeError, ValueError: images that do not fit, or a latent that is no diagonal Gaussian.
-        """
-        self._check(x)
-        moments = self.latent.moments(self.encoder(x))
-        if moments is None:
-            raise ValueError(f"latent: expected a diagonal Gaussian, got {self.latent.name!r}")
-        return moments
-
-    @torch.no_grad()
-    def elbo(
-        self, x: Tensor, samples: int = 1, batch_size: int = 256, *, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """log p(x | z), averaged over samples of q(z | x), minus the KL, in closed form or averaged over the same
-        samples: nats, float32 `[B]` (float64 of a float64 model).
-
-        Neither β nor capacity nor free bits enter. Arguments as of `log_likelihood`.
-        """
-
-        def estimate(encoded: Tensor, drawn: Draws) -> Tensor:
-            kl = self.latent.kl(encoded, self._given_prior)
-            if kl is None:
-                return expected_elbo(drawn, samples).to(torch.promote_types(encoded.dtype, torch.float32))
-            return elbo(expected_log_prob(drawn, samples).to(kl.dtype), kl)
-
-        return self._over_posterior(x, samples, batch_size, generator, estimate)
-
-    @torch.no_grad()
-    def log_likelihood(
-        self, x: Tensor, samples: int = 100, batch_size: int = 256, *, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """log p(x) by importance sampling with q(z | x) as the proposal (Burda et al., 2016, arXiv:1509.00519): nats,
-        float64 `[B]`. It lies below log p(x) on average, by less the more samples.
-
-        Args:
-            x: images `[B, C, H, W]`.
-            samples: for each image.
-            batch_size: images decoded at a time, over images and samples together; bounds the memory.
-            generator: on the model's device.
-
-        Raises:
-            TypeError, ValueError: images that do not fit, or `samples` or `batch_size` below 1.
-        """
-
-        def estimate(encoded: Tensor, drawn: Draws) -> Tensor:
-            return importance_log_likelihood(drawn, samples)
-
-        return self._over_posterior(x, samples, batch_size, generator, estimate)
-
-    def _over_posterior(
-        self,
-        x: Tensor,
-        samples: int,
-        batch_size: int,
-        generator: torch.Generator | None,
-        estimate: Callable[[Tensor, Draws], Tensor],
-    ) -> Tensor:
-        """`estimate(encoded, posterior_samples)` of the images `x`, taken `batch_size` at a time: `[B]`."""
-        check_whole(samples=samples, batch_size=batch_size)
-        check_positive(samples=samples, batch_size=batch_size)
-        self._check(x)
-
-        def log_prob(z: Tensor, images: Tensor) -> Tensor:
-            return self.likelihood.log_prob(self.decoder(z), images)
-
-        parts = []
-        with evaluation_mode(self):
-            log_prior = self.prior.settled()
-            for images in x.split(batch_size):
-                encoded = self.encoder(images)
-                drawn = posterior_samples(
-                    images, encoded, self.latent, log_prior, log_prob, samples, batch_size, generator
-                )
-                parts.append(estimate(encoded, drawn))
-        return torch.cat(parts)
-
-    def _mean(self, encoded: Tensor) -> Tensor:
-        return self.latent.mean(encoded)
-
-    def _draw(self, count: int, generator: torch.Generator | None) -> Tensor:
-        return self.prior.sample(count, generator=generator).view(count, *self.latent_shape)
-
-    def _range(self) -> tuple[Tensor, Tensor]:
-        """That of three standard deviations of N(0, I); of another prior, what as many of its draws lie in."""
-        if isinstance(self.prior, StandardPrior):
-            end = torch.tensor(3.0, device=self._device)
-            return -end, end
-        draws = self.prior.sample(_DRAWS, generator=torch.Generator(self._device).manual_seed(0))
-        ends = torch.quantile(draws, draws.new_tensor([_TAIL, 1 - _TAIL]), dim=0)
-        return ends[0].view(self.latent_shape), ends[1].view(self.latent_shape)
