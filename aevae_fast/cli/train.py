@@ -47,6 +47,23 @@ _Warmup = Annotated[
     int,
     typer.Option(help="Steps over which β (with --capacity: the capacity) rises from 0.", rich_help_panel=_MODEL),
 ]
+_Prior = Annotated[
+    str | None,
+    typer.Option(
+        help="What latents are drawn to, and new images drawn from: standard (N(0, 1)), gaussian (learned), mixture, "
+        "vamp (the posteriors of learned images), planar, radial; with the package zuko coupling, spline or "
+        "autoregressive. Left out, the posterior's own: N(0, 1), or uniform.",
+        rich_help_panel=_MODEL,
+    ),
+]
+_Latent = Annotated[
+    str,
+    typer.Option(
+        help="What the encoder says of an image's latent: gaussian, full_covariance, beta, dirichlet, kumaraswamy or "
+        "flow.",
+        rich_help_panel=_MODEL,
+    ),
+]
 
 
 @train_app.callback()
@@ -109,6 +126,8 @@ def vae(
     beta: _Beta = 1.0,
     capacity: _Capacity = None,
     warmup: _Warmup = 0,
+    prior: _Prior = None,
+    latent: _Latent = "gaussian",
     likelihood: _Likelihood = "bernoulli",
     body: _Body = "convolutional",
     channels: _Channels = 32,
@@ -129,6 +148,8 @@ def beta_vae(
     beta: _Beta = 4.0,
     capacity: _Capacity = None,
     warmup: _Warmup = 0,
+    prior: _Prior = None,
+    latent: _Latent = "gaussian",
     likelihood: _Likelihood = "bernoulli",
     body: _Body = "convolutional",
     channels: _Channels = 32,
@@ -139,6 +160,37 @@ def beta_vae(
     The same as `train vae`, but for the default of --beta.
     """
     _run(context, "vae")
+
+
+@train_app.command("beta-tcvae")
+@with_training_options
+def beta_tcvae(
+    context: typer.Context,
+    latent_dim: _LatentDim = 16,
+    alpha: Annotated[
+        float, typer.Option(help="Weight of what the latent tells of the image.", rich_help_panel=_MODEL)
+    ] = 1.0,
+    beta: Annotated[
+        float, typer.Option(help="Weight of how much the latent's numbers tell of each other.", rich_help_panel=_MODEL)
+    ] = 6.0,
+    gamma: Annotated[
+        float, typer.Option(help="Weight of how far each number lies from the prior.", rich_help_panel=_MODEL)
+    ] = 1.0,
+    sampling: Annotated[
+        str, typer.Option(help="How a batch stands for the data: weighted or stratified.", rich_help_panel=_MODEL)
+    ] = "weighted",
+    warmup: Annotated[int, typer.Option(help="Steps over which β rises from 0.", rich_help_panel=_MODEL)] = 0,
+    likelihood: _Likelihood = "bernoulli",
+    body: _Body = "convolutional",
+    channels: _Channels = 32,
+    downsampling_factor: _Factor = 4,
+) -> None:
+    """Train a β-TCVAE: a VAE with only the total correlation weighed β times, for independent latents that still say
+    much.
+
+    Its KL is α·(mutual information) + β·(total correlation) + γ·(dimension-wise KL), each estimated from a batch.
+    """
+    _run(context, "beta-tcvae")
 
 
 def _run(context: typer.Context, family: str) -> None:

@@ -4,6 +4,7 @@ from .callbacks import TrainingDiverged
 from .evaluation import evaluate
 from .families import (
     AutoencoderSettings,
+    BetaTCVAESettings,
     CodebookEvaluation,
     Evaluation,
     LikelihoodEvaluation,
@@ -18,6 +19,7 @@ from .settings import RunSettings
 
 __all__ = [
     "AutoencoderSettings",
+    "BetaTCVAESettings",
     "CodebookEvaluation",
     "Evaluation",
     "FitResult",

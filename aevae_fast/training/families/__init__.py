@@ -3,13 +3,14 @@
 from torch import nn
 
 from .autoencoder import AutoencoderFamily, AutoencoderSettings
+from .beta_tcvae import BetaTCVAEFamily, BetaTCVAESettings
 from .continuous import LikelihoodEvaluation, draw_interpolations
 from .family import Evaluation, Family, device_of, some_images
 from .vae import VAEEvaluation, VAEFamily, VAESettings, log_likelihood
 from .vqvae import CodebookEvaluation, VQVAEFamily, VQVAESettings
 
 FAMILIES: dict[str, Family] = {
-    family.settings.family: family for family in (VQVAEFamily(), VAEFamily(), AutoencoderFamily())
+    family.settings.family: family for family in (VQVAEFamily(), VAEFamily(), AutoencoderFamily(), BetaTCVAEFamily())
 }
 
 
@@ -28,6 +29,7 @@ def family_of(model: nn.Module) -> Family:
 __all__ = [
     "FAMILIES",
     "AutoencoderSettings",
+    "BetaTCVAESettings",
     "CodebookEvaluation",
     "Evaluation",
     "Family",

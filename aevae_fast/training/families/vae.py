@@ -8,13 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from aevae_fast.data import ImageDataset, ImageSplits, evaluation_batches
-from aevae_fast.functional import gaussian_kl
+from aevae_fast.latents.priors import VampPrior
 from aevae_fast.losses import LinearSchedule, Schedule, bits_per_dim
 from aevae_fast.metrics import ReconstructionReport
 from aevae_fast.models import VAE
 
 from .continuous import SEED, ContinuousFamily, ContinuousSettings, LikelihoodEvaluation
-from .family import device_of
+from .family import device_of, some_images
+
+_PSEUDO_INPUTS = 500  # of a Vamp prior, which start at training images
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class VAESettings(ContinuousSettings):
         beta: weight of the KL.
         capacity: nats that the KL is held to; None for no such target.
         warmup: steps over which `beta`, or the capacity where there is one, rises from 0.
+        prior: p(z), by its name in `aevae_fast.latents.priors`; None for the latent's own.
+        latent: q(z | x), by its name in `aevae_fast.latents`.
     """
 
     family: ClassVar[str] = "vae"
@@ -32,6 +36,8 @@ class VAESettings(ContinuousSettings):
     beta: float = 1.0
     capacity: float | None = None
     warmup: int = 0
+    prior: str | None = None
+    latent: str = "gaussian"
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class VAEEvaluation(LikelihoodEvaluation):
     """The ELBO and its parts, by one sample of the latent an image.
 
     Attributes:
-        kl: mean over the images of KL(q(z | x) ‖ N(0, I)), nats an image.
+        kl: mean over the images of KL(q(z | x) ‖ p(z)), nats an image; of the same sample where it has no closed form.
         elbo: -(reconstruction_loss + kl), nats an image.
         bits_per_dim: -elbo in bits for each value of an image; a code length under a likelihood of grey levels only.
     """
@@ -62,7 +68,7 @@ class VAEEvaluation(LikelihoodEvaluation):
 class VAEFamily(ContinuousFamily):
     """Models with a posterior over the latent and a prior to draw from."""
 
-    settings = VAESettings
+    settings: ClassVar[type[ContinuousSettings]] = VAESettings
     drawn_from = "latents drawn from the prior"
 
     def recognises(self, model: nn.Module) -> bool:
@@ -70,26 +76,43 @@ class VAEFamily(ContinuousFamily):
 
     def build(self, settings: VAESettings, images: ImageSplits) -> VAE:
         beta, capacity = _warmed_up(settings)
-        return VAE(beta=beta, capacity=capacity, **settings.network(images))
+        start = some_images(images.train, _PSEUDO_INPUTS) if settings.prior == "vamp" else None
+        options = {"components": len(start)} if start is not None else None
+        model = VAE(
+            beta=beta,
+            capacity=capacity,
+            prior=settings.prior,
+            prior_options=options,
+            latent=settings.latent,
+            **settings.network(images),
+        )
+        if start is not None:
+            assert isinstance(model.prior, VampPrior)
+            model.prior.start_from(start)
+        return model
 
     def describe(self, settings: VAESettings) -> str:
         name = "VAE" if settings.beta == 1 else "β-VAE"
         parts = [f"β = {settings.beta:g}"] if settings.beta != 1 else []
         parts += [f"capacity {settings.capacity:g} nats"] if settings.capacity is not None else []
+        parts += [f"{settings.prior} prior"] if settings.prior is not None else []
+        parts += [f"{settings.latent} posterior"] if settings.latent != "gaussian" else []
         return ", ".join([f"{name} with a latent of {settings.latent_dim}", *parts])
 
     def measure(self, model: Any, images: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        elbo = model.elbo(images, generator=generator)
-        kl = gaussian_kl(*model.posterior(images), reduction="latent")
+        log_likelihood, kl = model.elbo_terms(images, generator=generator)
+        elbo = log_likelihood - kl
         bits = bits_per_dim(-elbo, math.prod(images.shape[1:]))
-        return {"reconstruction_loss": -(elbo + kl), "kl": kl, "elbo": elbo, "bits_per_dim": bits}
+        return {"reconstruction_loss": -log_likelihood, "kl": kl, "elbo": elbo, "bits_per_dim": bits}
 
     def evaluation(self, images: int, reconstruction: ReconstructionReport, means: dict[str, float]) -> VAEEvaluation:
         return VAEEvaluation(images, reconstruction, **means)
 
     def told(self, model: Any, images: Tensor) -> tuple[Tensor, str]:
-        with torch.no_grad():
-            return gaussian_kl(*model.posterior(images), reduction="none").mean(0), "the nats that it tells of an image"
+        kl = model.elementwise_kl(images)
+        if kl is not None:
+            return kl.mean(0), "the nats that it tells of an image"
+        return model.encode(images).std(0, correction=0), "how far it goes from image to image (standard deviation)"
 
 
 @torch.no_grad()
