@@ -6,12 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from .densities import wide_dtype
+
 CONCENTRATIONS = (1e-3, 1e6)
-
-
-def wide_dtype(x: Tensor) -> torch.dtype:
-    """float64, float32 on devices without it: differences of ln Γ at 1e6 leave nothing of float32."""
-    return torch.float32 if x.device.type == "mps" else torch.float64
 
 
 def result_dtype(x: Tensor) -> torch.dtype:

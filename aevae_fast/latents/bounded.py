@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._numbers import CONCENTRATIONS, check_concentrations, concentrations, inside, result_dtype, wide_dtype
+from ._numbers import CONCENTRATIONS, check_concentrations, concentrations, inside, result_dtype
+from .densities import wide_dtype
 from .latent import Latent
 from .priors.prior import Prior
 
@@ -40,21 +41,19 @@ class BoundedLatent(Latent):
         parameters = self._concentrations(encoded)
         kl = self._closed_kl(parameters, prior)
         if kl is None or self.training:
-            z = inside(self._variate(parameters, generator), encoded.dtype)
+            variate = self._variate(parameters, generator)
         if kl is None:
             assert prior is not None
-            kl = self._estimated_kl(z, parameters, prior)
-        if not self.training:
-            z = self._mean(parameters, encoded.dtype)
-        return z, kl.to(result_dtype(encoded))
+            kl = self._estimated_kl(inside(variate, variate.dtype), parameters, prior)
+        z = variate if self.training else self._exact_mean(parameters)
+        return inside(z, encoded.dtype), kl.to(result_dtype(encoded))
 
     def _estimated_kl(self, z: Tensor, parameters: tuple[Tensor, ...], prior: Prior) -> Tensor:
-        """log q(z | x) - log p(z)."""
+        """log q(z | x) - log p(z), of z before it is rounded to the encoder's dtype."""
         if prior.support != self.support:
             raise ValueError(
                 f"prior must have the support {self.support!r}; {type(prior).__name__} has {prior.support!r}"
             )
-        z = z.to(parameters[0].dtype)
         return self._log_density(z, parameters) - prior.log_prob(z.flatten(1))
 
     def kl(self, encoded: Tensor, prior: Prior | None = None) -> Tensor | None:
@@ -62,7 +61,7 @@ class BoundedLatent(Latent):
         return None if kl is None else kl.to(result_dtype(encoded))
 
     def mean(self, encoded: Tensor) -> Tensor:
-        return self._mean(self._concentrations(encoded), encoded.dtype)
+        return inside(self._exact_mean(self._concentrations(encoded)), encoded.dtype)
 
     def draw(self, encoded: Tensor, samples: int, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         shape = (samples, len(encoded))
@@ -83,9 +82,6 @@ class BoundedLatent(Latent):
         if encoded.ndim < 2 or encoded.shape[1] % count:
             raise ValueError(f"encoded must have shape [B, {count}·D, ...]; got {tuple(encoded.shape)}")
         return concentrations(encoded, self.clamp).chunk(count, 1)
-
-    def _mean(self, parameters: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
-        return inside(self._exact_mean(parameters), dtype)
 
     @abstractmethod
     def _exact_mean(self, parameters: tuple[Tensor, ...]) -> Tensor:

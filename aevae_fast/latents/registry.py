@@ -2,11 +2,22 @@
 
 from typing import Any
 
+from .beta import BetaLatent
+from .dirichlet import DirichletLatent
+from .flow_posterior import FlowLatent
 from .full_covariance import FullCovarianceGaussianLatent
 from .gaussian import GaussianLatent
+from .kumaraswamy import KumaraswamyLatent
 from .latent import Latent
 
-_CLASSES: tuple[type[Latent], ...] = (GaussianLatent, FullCovarianceGaussianLatent)
+_CLASSES: tuple[type[Latent], ...] = (
+    GaussianLatent,
+    FullCovarianceGaussianLatent,
+    BetaLatent,
+    DirichletLatent,
+    KumaraswamyLatent,
+    FlowLatent,
+)
 LATENTS: dict[str, type[Latent]] = {kind.name: kind for kind in _CLASSES}
 
 
