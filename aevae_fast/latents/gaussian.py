@@ -183,7 +183,7 @@ class GaussianLatent(Latent):
         return ", ".join(parts + ([f"free_bits={self.free_bits}"] if self.free_bits else []))
 
 
-def gaussian_parameters(prior: Prior | None, shape: torch.Size) -> Parameters | None:
+def gaussian_parameters(prior: Prior | None, shape: Sequence[int]) -> Parameters | None:
     """Mean and log-variance of a prior over latents of `shape [B, ...]`, as the Gaussian operations take them, each
     None where it is 0; None for both where it is no diagonal Gaussian."""
     if prior is None or isinstance(prior, StandardPrior):

@@ -5,20 +5,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from aevae_fast import functional
 from aevae_fast.latents import Latent
+from aevae_fast.latents.gaussian import gaussian_parameters
 from aevae_fast.latents.priors import Prior, StandardPrior
 from aevae_fast.losses import elbo
 
 from .checks import check_positive, check_whole
 from .image_autoencoder import ImageAutoencoder
 from .modes import evaluation_mode
-from .posterior_samples import (
-    Draws,
-    expected_elbo,
-    expected_log_prob,
-    importance_log_likelihood,
-    posterior_samples,
-)
+from .posterior_samples import Draws, expectations, importance_log_likelihood, posterior_samples
 
 _DRAWS = 4096  # that say in what range a prior's draws lie
 _TAIL = 0.00135  # share of a Gaussian's draws beyond three standard deviations, on one side
@@ -54,6 +50,22 @@ class LatentVariableModel(ImageAutoencoder):
         return moments
 
     @torch.no_grad()
+    def elementwise_kl(self, x: Tensor) -> Tensor | None:
+        """KL(q(z | x) ‖ p(z)) of each element of the latent, `[B, *latent_shape]`, in nats; None where posterior or
+        prior is no diagonal Gaussian.
+
+        Raises:
+            TypeError, ValueError: images that do not fit.
+        """
+        self._check(x)
+        gaussian = gaussian_parameters(self.prior, (len(x), *self.latent_shape))
+        with evaluation_mode(self):
+            moments = self.latent.moments(self.encoder(x))
+        if moments is None or gaussian is None:
+            return None
+        return functional.gaussian_kl(*moments, *gaussian, reduction="none")
+
+    @torch.no_grad()
     def elbo(
         self, x: Tensor, samples: int = 1, batch_size: int = 256, *, generator: torch.Generator | None = None
     ) -> Tensor:
@@ -62,14 +74,22 @@ class LatentVariableModel(ImageAutoencoder):
 
         Neither β nor capacity nor free bits enter. Arguments as of `log_likelihood`.
         """
+        return elbo(*self.elbo_terms(x, samples, batch_size, generator=generator))
+
+    @torch.no_grad()
+    def elbo_terms(
+        self, x: Tensor, samples: int = 1, batch_size: int = 256, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """log p(x | z), averaged over samples, and the KL, whose difference `elbo` is: `[B]` each."""
 
         def estimate(encoded: Tensor, drawn: Draws) -> Tensor:
             kl = self.latent.kl(encoded, self._given_prior)
-            if kl is None:
-                return expected_elbo(drawn, samples).to(torch.promote_types(encoded.dtype, torch.float32))
-            return elbo(expected_log_prob(drawn, samples).to(kl.dtype), kl)
+            log_likelihood, estimated = expectations(drawn, samples)
+            kl = estimated.to(torch.promote_types(encoded.dtype, torch.float32)) if kl is None else kl
+            return torch.stack([log_likelihood.to(kl.dtype), kl])
 
-        return self._over_posterior(x, samples, batch_size, generator, estimate)
+        log_likelihood, kl = self._over_posterior(x, samples, batch_size, generator, estimate)
+        return log_likelihood, kl
 
     @torch.no_grad()
     def log_likelihood(
@@ -101,7 +121,7 @@ class LatentVariableModel(ImageAutoencoder):
         generator: torch.Generator | None,
         estimate: Callable[[Tensor, Draws], Tensor],
     ) -> Tensor:
-        """`estimate(encoded, posterior_samples)` of the images `x`, taken `batch_size` at a time: `[B]`."""
+        """`estimate(encoded, posterior_samples)` of the images `x`, taken `batch_size` at a time: `[..., B]`."""
         check_whole(samples=samples, batch_size=batch_size)
         check_positive(samples=samples, batch_size=batch_size)
         self._check(x)
@@ -118,7 +138,7 @@ class LatentVariableModel(ImageAutoencoder):
                     images, encoded, self.latent, log_prior, log_prob, samples, batch_size, generator
                 )
                 parts.append(estimate(encoded, drawn))
-        return torch.cat(parts)
+        return torch.cat(parts, -1)
 
     def _mean(self, encoded: Tensor) -> Tensor:
         return self.latent.mean(encoded)

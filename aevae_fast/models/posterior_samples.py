@@ -38,14 +38,11 @@ def posterior_samples(
         yield log_likelihood.to(log_q.dtype), log_p - log_q
 
 
-def expected_log_prob(drawn: Draws, samples: int) -> Tensor:
-    """Mean of log p(x | z) over the samples, `[B]`."""
-    return torch.stack([log_likelihood.sum(0) for log_likelihood, _ in drawn]).sum(0) / samples
-
-
-def expected_elbo(drawn: Draws, samples: int) -> Tensor:
-    """Mean of log p(x | z) + log p(z) - log q(z | x) over the samples, `[B]`."""
-    return torch.stack([(log_likelihood + ratio).sum(0) for log_likelihood, ratio in drawn]).sum(0) / samples
+def expectations(drawn: Draws, samples: int) -> tuple[Tensor, Tensor]:
+    """Means of log p(x | z) and of log q(z | x) - log p(z) over the samples, `[B]` each."""
+    sums = [(log_likelihood.sum(0), -ratio.sum(0)) for log_likelihood, ratio in drawn]
+    log_likelihood, kl = (torch.stack(parts).sum(0) / samples for parts in zip(*sums, strict=True))
+    return log_likelihood, kl
 
 
 def importance_log_likelihood(drawn: Draws, samples: int) -> Tensor:

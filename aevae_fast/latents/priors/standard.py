@@ -1,5 +1,7 @@
 """`StandardPrior`: N(0, I)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,9 @@ class StandardPrior(Prior):
 
     def _log_prob(self, z: Tensor) -> Tensor:
         return gaussian_log_prob(z)
+
+    def settled(self) -> Callable[[Tensor], Tensor]:
+        return gaussian_log_prob  # of latents of any size, as own networks may take images of any size
 
     def _sample(self, n: int, generator: torch.Generator | None) -> Tensor:
         return self._normal(n, generator)
