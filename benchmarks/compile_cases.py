@@ -13,7 +13,14 @@ from typing import Any
 import torch
 import triton
 
-from aevae_fast.kernels import codebook_statistics, ema_update, nearest_code, prepared_codebook, vector_quantize
+from aevae_fast.kernels import (
+    codebook_statistics,
+    ema_update,
+    nearest_code,
+    prepared_codebook,
+    rotate_to,
+    vector_quantize,
+)
 from aevae_fast.kernels import split_rows as rows_in_parts
 from aevae_fast.kernels.configuration import EXTRA, GROUP_STEPS, SearchConfig, search_config
 
@@ -69,7 +76,7 @@ def search_case(
 
 
 def row_cases(dtype: str, dimension: int, layout: str, arch: str, every: bool = False) -> Iterator[Case]:
-    """The kernels that read rows, beside the search: parts, backward, statistics; `every`: those that do less too."""
+    """The kernels that read rows, beside the search: parts, backward, rotation, statistics; `every`: those that do less too."""
     x, f32, size, tail = f"*{dtype}", "*fp32", _size(dimension), f"D={dimension} {dtype} {layout}"
     rows = {"N": "i32:16", "S": "i32:16", "D": size}
     block = min(128, max(16, triton.next_power_of_2(dimension)))
@@ -92,6 +99,11 @@ def row_cases(dtype: str, dimension: int, layout: str, arch: str, every: bool = 
             "scale_ptr": f32, "grad_x_ptr": x, **rows, **_strides("gxo", dimension, layout), "HAS_MASK": masked,
             "BLOCK_N": 32, "BLOCK_D": block,
         }, 4)  # fmt: skip
+    block_n, block_d, warps = rotate_to.blocks(dimension)
+    yield Case(f"rotate_to_bwd {tail}", rotate_to._rotate_to_bwd_kernel, {
+        "grad_ptr": x, "source_ptr": x, "target_ptr": x, "out_ptr": x, **rows, **_strides("geqo", dimension, layout),
+        "BLOCK_N": block_n, "BLOCK_D": block_d,
+    }, warps)  # fmt: skip
     for center in (True, False) if every else (True,):
         yield Case(f"chunk_sums {tail}" + ("" if center else " uncentred"), codebook_statistics._chunk_sums_kernel, {
             "x_ptr": x, "center_ptr": f32, "order_ptr": "*i64", "sorted_ptr": "*i32", "starts_ptr": "*i64",

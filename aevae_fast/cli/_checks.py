@@ -99,6 +99,26 @@ def check_vector_quantize(case: Case, device: torch.device, impl: Impl | None) -
     yield Result("vector_quantize, backward", case, backward_seconds, backward_error)
 
 
+def check_rotate_to(case: Case, device: torch.device, impl: Impl | None) -> Iterator[Result]:
+    """The gradient that the rotation trick gives each row of x, standing for a row drawn alike."""
+    x, _, dim = case.draw(device)
+    generator = torch.Generator().manual_seed(1)
+    target, upstream = (torch.randn(x.shape, generator=generator).to(x) for _ in range(2))
+
+    def gradient(tensors: tuple[Tensor, ...], impl: Impl | None) -> Tensor:
+        source = tensors[0].detach().requires_grad_()
+        rotated = functional.rotate_to(source, tensors[1], dim=dim, impl=impl)
+        return torch.autograd.grad(rotated, source, tensors[2])[0]
+
+    tensors = (x, target, upstream)
+    ours, seconds = timed(partial(gradient, tensors, impl), device)
+    same, truth = gradient(tensors, "reference"), gradient(tuple(t.double() for t in tensors), "reference")
+    rows = [rows_of(found, dim) for found in (ours, same, truth)]
+    sizes = rows[2].norm(dim=-1, keepdim=True)  # of a row: what is turned may cancel in an entry
+    error = error_share([found / sizes for found in rows], torch.finfo(case.dtype).eps)
+    yield Result("rotate_to, backward", case, seconds, error)
+
+
 def check_statistics(case: Case, device: torch.device, impl: Impl | None) -> Iterator[Result]:
     """Counts must be exact; -1 among the indices is skipped."""
     x, _, dim = case.draw(device)
@@ -141,7 +161,8 @@ def plan(quick: bool, device: torch.device) -> list[Check]:
     elements = (1 << 20 if quick else 1 << 25) * (16 if device.type == "cuda" else 1)
     layers = list(layer_cases(quick, elements // 4))
     checks: list[Check] = [partial(check_nearest_code, case) for case in search_cases(quick, elements)]
-    checks += [partial(check, case) for check in (check_vector_quantize, check_statistics) for case in layers]
+    of_layers = (check_vector_quantize, check_rotate_to, check_statistics)
+    checks += [partial(check, case) for check in of_layers for case in layers]
     updates = [case for case in layers if case.dtype == torch.float32 and case.layout == "rows"]
     checks += [partial(check_ema_update, case) for case in updates]
     gaussians = list(gaussian_cases(quick, elements // 64))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 OPERATIONS = (
-    "nearest_code", "vector_quantize", "codebook_statistics", "ema_update_",
+    "nearest_code", "vector_quantize", "codebook_statistics", "ema_update_", "rotate_to",
     "reparameterize_kl", "gaussian_kl", "gaussian_logsumexp",
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ from .gaussian_kl import gaussian_kl
 from .gaussian_logsumexp import gaussian_logsumexp
 from .nearest_code import nearest_code
 from .reparameterize_kl import reparameterize_kl
+from .rotate_to import rotate_to
 from .vector_quantize import vector_quantize
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "gaussian_logsumexp",
     "nearest_code",
     "reparameterize_kl",
+    "rotate_to",
     "vector_quantize",
 ]

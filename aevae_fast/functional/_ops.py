@@ -23,6 +23,7 @@ _SCHEMAS = {
     "vector_quantize_backward": (
         "(Tensor grad, Tensor x, Tensor codebook, Tensor indices, Tensor? mask, Tensor scale) -> Tensor"
     ),
+    "rotate_to_backward": "(Tensor grad, Tensor source, Tensor target) -> Tensor",
     "codebook_statistics": "(Tensor x, Tensor indices, SymInt codebook_size, Tensor? center) -> (Tensor, Tensor)",
     "ema_update_": (
         "(Tensor(a!) codebook, Tensor(b!) cluster_size, Tensor(c!) embed_avg, Tensor counts, Tensor sums, "
@@ -49,6 +50,7 @@ _HOME = {
     "ema_update_": "ema_update",
     "gaussian_kl_backward": "gaussian_kl",
     "reparameterize_kl_backward": "reparameterize_kl",
+    "rotate_to_backward": "rotate_to",
 }
 
 
@@ -91,6 +93,11 @@ def _(x: Tensor, codebook: Tensor, mask: Tensor | None, metric: str) -> tuple[Te
 @torch.library.register_fake("aevae_fast::vector_quantize_backward", lib=library)
 def _(grad: Tensor, x: Tensor, codebook: Tensor, indices: Tensor, mask: Tensor | None, scale: Tensor) -> Tensor:
     return torch.empty_like(x)
+
+
+@torch.library.register_fake("aevae_fast::rotate_to_backward", lib=library)
+def _(grad: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    return torch.empty_like(source)
 
 
 @torch.library.register_fake("aevae_fast::codebook_statistics", lib=library)

@@ -11,6 +11,9 @@ from torch.autograd.function import once_differentiable
 from .. import reference
 from ._checks import METRICS, as_rows, check_choice, check_codebook, check_input, check_rows
 from ._dispatch import Impl, choose, run
+from .rotate_to import rotate_to
+
+ESTIMATORS = ("straight_through", "rotation")
 
 
 def vector_quantize(
@@ -18,6 +21,7 @@ def vector_quantize(
     codebook: Tensor,
     *,
     metric: str = "euclidean",
+    estimator: str = "straight_through",
     commitment_weight: float = 0.25,
     codebook_weight: float = 1.0,
     mask: Tensor | None = None,
@@ -32,6 +36,8 @@ def vector_quantize(
             in place. float16, bfloat16, float32; float64 goes to the reference.
         codebook: `[K, D]` float32. Its gradient is that of the codebook term alone.
         metric: "euclidean", "cosine" or "dot": what "nearest" means. The loss is the squared error in every case.
+        estimator: of the gradient through the choice: "straight_through" passes it unchanged, "rotation" turns it and
+            scales it as `rotate_to` does.
         commitment_weight: weight of mean (x - sg[e])², which pulls x to its code (β, 0.25 in the paper).
         codebook_weight: weight of mean (sg[x] - e)², which pulls the code to x.
         mask: bool, x's shape without `dim`, True for vectors that count.
@@ -42,7 +48,7 @@ def vector_quantize(
         impl: force "reference", "portable" or "triton"; None lets the device decide.
 
     Returns:
-        quantized: like x (dtype, shape, strides). Its value is the code itself; its gradient goes to x unchanged.
+        quantized: like x (dtype, shape, strides). Its value is the code itself; its gradient goes to x.
         indices: int64, x's shape without `dim`; -1 where masked or not finite.
         loss: 0-d float32 (float64 for float64 x); means over the elements that count. Not finite if a vector that
             counts is not.
@@ -51,6 +57,7 @@ def vector_quantize(
         TypeError, ValueError: a dtype, shape, device or option that does not fit, named.
     """
     check_choice("metric", metric, METRICS)
+    check_choice("estimator", estimator, ESTIMATORS)
     check_input(x, dim)
     check_codebook(codebook, x, dim)
     if mask is not None:
@@ -60,26 +67,25 @@ def vector_quantize(
             raise ValueError(f"{name} must be at least 0; got {weight}")
     impl_ = choose(impl, x, codebook)
     last = x.movedim(dim, -1)
+    weights = (commitment_weight, codebook_weight)
     if impl_ == "reference":
         quantized, indices, loss = reference.vector_quantize(
-            last,
-            codebook,
-            metric=metric,
-            commitment_weight=commitment_weight,
-            codebook_weight=codebook_weight,
-            mask=mask,
+            last, codebook, metric=metric, commitment_weight=weights[0], codebook_weight=weights[1], mask=mask
         )
         if statistics is not None:
             quantized, loss = _CarryStatistics.apply(quantized, loss, *statistics, last, indices)
-        return quantized.movedim(-1, dim), indices, loss
-    rows = as_rows(x, dim)
-    row_mask = None if mask is None else mask.reshape(rows.shape[:2])
-    counts, sums = statistics or (None, None)
-    weights = (commitment_weight, codebook_weight)
-    quantized, indices, loss = _VectorQuantize.apply(
-        rows, codebook.contiguous(), counts, sums, row_mask, metric, weights, impl_
-    )
-    return quantized.reshape(last.shape).movedim(-1, dim), indices.reshape(last.shape[:-1]), loss
+    else:
+        rows = as_rows(x, dim)
+        row_mask = None if mask is None else mask.reshape(rows.shape[:2])
+        leaves = statistics or (None, None)
+        args = (rows, codebook.contiguous(), *leaves, row_mask, metric, weights, impl_)
+        quantized, indices, loss = _VectorQuantize.apply(*args)
+        quantized, indices = quantized.reshape(last.shape), indices.reshape(last.shape[:-1])
+    quantized = quantized.movedim(-1, dim)
+    if estimator == "rotation":
+        source = x if mask is None else x.where(mask.unsqueeze(dim), 0.0)  # what is masked gets no gradient
+        quantized = rotate_to(source, quantized.detach(), dim=dim, impl=impl)
+    return quantized, indices, loss
 
 
 class _VectorQuantize(Function):
@@ -103,12 +109,15 @@ class _VectorQuantize(Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
         x, codebook, _, _, mask, _, ctx.weights, ctx.impl = inputs
         ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, codebook, output[1], mask)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, _: Tensor, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor | None, _: Any, grad_loss: Tensor | None) -> tuple[Tensor | None, ...]:
         x, codebook, indices, mask = ctx.saved_tensors
+        grad = x.new_zeros(()).expand(x.shape) if grad is None else grad
+        grad_loss = codebook.new_zeros(()) if grad_loss is None else grad_loss
         commitment_weight, codebook_weight = ctx.weights
         needs_x, needs_codebook, needs_counts = ctx.needs_input_grad[:3]
         scale = grad_loss * (2.0 / _elements(x, mask))

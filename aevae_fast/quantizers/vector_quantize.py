@@ -20,10 +20,10 @@ class VectorQuantize(LoadsWhole):
     """Vector quantization with an EMA or a gradient codebook; van den Oord et al. 2017 (arXiv:1711.00937).
 
     The codebook moves once per `optimizer.step()`: statistics of all backward passes since the last step are joined,
-    so gradient accumulation and activation checkpointing change nothing. Where x needs no gradient nothing comes back,
-    and an EMA codebook moves during the forward; to have it wait for the step, pass `x.requires_grad_()`. It does not
-    move in `eval()`, under `torch.no_grad()` or when frozen. Codebook and statistics stay float32 under `.half()`,
-    `.bfloat16()` and autocast.
+    so gradient accumulation and activation checkpointing change nothing (two passes through one graph count twice).
+    Where x needs no gradient nothing comes back, and an EMA codebook moves during the forward; to have it wait for the
+    step, pass `x.requires_grad_()`. It does not move in `eval()`, under `torch.no_grad()` or when frozen. Codebook and
+    statistics stay float32 under `.half()`, `.bfloat16()` and autocast.
 
     Args:
         dim: size of the vectors that go in and come out.
@@ -37,6 +37,8 @@ class VectorQuantize(LoadsWhole):
             third of uniform usage. 0: never.
         channel_last: x is `[..., dim]`; False: `[B, dim, ...]`, read and written in place.
         accept_image_fmap: x is `[B, dim, H, W]`; the same as channel_last=False.
+        rotation_trick: turn and scale the gradient through the choice, as Fifty et al. 2024 (arXiv:2410.06424) do,
+            instead of passing it unchanged.
         commitment_weight: weight of mean (x - sg[e])².
         codebook_weight: weight of mean (sg[x] - e)², for a learnable codebook.
         learnable_codebook: the codebook is a parameter and moves by its gradient instead of by EMA.
@@ -71,6 +73,7 @@ class VectorQuantize(LoadsWhole):
         threshold_ema_dead_code: float | None = None,
         channel_last: bool = True,
         accept_image_fmap: bool = False,
+        rotation_trick: bool = False,
         commitment_weight: float = 1.0,
         codebook_weight: float = 1.0,
         learnable_codebook: bool = False,
@@ -103,6 +106,7 @@ class VectorQuantize(LoadsWhole):
         self.dim, self.codebook_size, self.codebook_dim = dim, codebook_size, codebook_dim
         self.use_cosine_sim, self.impl = use_cosine_sim, impl
         self.channel_last = channel_last and not accept_image_fmap
+        self.rotation_trick = rotation_trick
         self.commitment_weight, self.codebook_weight = commitment_weight, codebook_weight
         self.project_in = nn.Linear(dim, codebook_dim) if dim != codebook_dim else nn.Identity()
         self.project_out = nn.Linear(codebook_dim, dim) if dim != codebook_dim else nn.Identity()
@@ -154,6 +158,7 @@ class VectorQuantize(LoadsWhole):
             # A copy, since the codebook may move before this forward's backward has come.
             codes.clone() if by_gradient and not book.learnable else codes,
             metric=book.metric,
+            estimator="rotation" if self.rotation_trick else "straight_through",
             commitment_weight=self.commitment_weight,
             codebook_weight=self.codebook_weight if book.learnable else 0.0,
             mask=mask,
@@ -218,4 +223,5 @@ class VectorQuantize(LoadsWhole):
         parts += [f"metric={self._codebook.metric!r}", f"channel_last={self.channel_last}"]
         parts += ["learnable_codebook=True"] if self._codebook.learnable else [f"decay={self._codebook.decay}"]
         parts += ["freeze_codebook=True"] if self.freeze_codebook else []
+        parts += ["rotation_trick=True"] if self.rotation_trick else []
         return ", ".join([*parts, f"commitment_weight={self.commitment_weight}"])

@@ -24,7 +24,7 @@ def test_everything_is_right_here(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "cases are right" in shown
     operations = ("nearest_code", "vector_quantize", "vector_quantize, backward", "codebook_statistics", "ema_update_")
-    for operation in (*operations, "gaussian_kl", "reparameterize_kl"):
+    for operation in (*operations, "rotate_to, backward", "gaussian_kl", "reparameterize_kl"):
         assert operation in shown
 
 
