@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aevae_fast.losses.weights import Weight, make_weight, plain_weight, weight_at
+
 from .checks import check_widths
 from .discriminator import Discriminator, permute_dims
 from .vae import VAE
-from .weights import Weight, make_weight, plain_weight, weight_at
 
 
 class FactorVAEOutput(NamedTuple):

@@ -10,12 +10,12 @@ from aevae_fast.latents import GaussianLatent, Latent
 from aevae_fast.latents.priors import Prior
 from aevae_fast.losses import beta_vae_loss
 from aevae_fast.losses.objective import Objective, Terms
+from aevae_fast.losses.weights import Weight, make_weight, plain_weight, weight_at
 
 from .bottleneck import build_latent, build_objective, build_prior, config_of, is_own
 from .checks import check_not_negative, check_whole
 from .image_autoencoder import NetworkOptions
 from .latent_variable import LatentVariableModel
-from .weights import Weight, make_weight, plain_weight, weight_at
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
