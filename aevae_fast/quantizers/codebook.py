@@ -22,7 +22,7 @@ from .kmeans import kmeans
 
 # A code counts as dead below this share of uniform usage, unless a threshold is given, and comes back with a count just
 # above it: it follows its new vectors at once, and has about five steps at decay 0.99 to find any.
-_DEAD_SHARE, _GRACE = 1 / 3, 1.05
+_DEAD_SHARE, _GRACE = 1 / 2, 1.05
 _SPREAD = 1640531527  # 2³²/φ², odd: multiples of it, modulo 2³¹, spread evenly (Knuth, TAOCP 3, section 6.4)
 
 

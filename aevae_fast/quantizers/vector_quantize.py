@@ -33,8 +33,8 @@ class VectorQuantize(LoadsWhole):
         eps: Laplace smoothing of the EMA counts.
         kmeans_init: take the first codes from the first training batch, by k-means++ and `kmeans_iters` iterations.
         use_cosine_sim: normalise vectors and codes; the nearest code is the one at the smallest angle.
-        threshold_ema_dead_code: a code whose EMA count is below this is replaced by a vector of the batch. None: a
-            third of uniform usage. 0: never.
+        threshold_ema_dead_code: a code whose EMA count is below this is replaced by a vector of the batch. None:
+            half of uniform usage. 0: never.
         channel_last: x is `[..., dim]`; False: `[B, dim, ...]`, read and written in place.
         accept_image_fmap: x is `[B, dim, H, W]`; the same as channel_last=False.
         rotation_trick: turn and scale the gradient through the choice, as Fifty et al. 2024 (arXiv:2410.06424) do,
