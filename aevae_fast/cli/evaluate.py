@@ -15,11 +15,22 @@ def evaluate(
     samples: Annotated[
         int, typer.Option(help="Of a VAE: latents an image to estimate log p(x) with; 0 leaves it out.", min=0)
     ] = 100,
+    disentanglement: Annotated[
+        bool,
+        typer.Option("--disentanglement", help="Also how each element of the latent stands for the images' factors."),
+    ] = False,
+    booster: Annotated[
+        str, typer.Option(help="Of DCI: gradient_boosting, or random_forest (faster, other scores).")
+    ] = "gradient_boosting",
+    out: Annotated[Path, typer.Option(help="Folder for what --disentanglement finds.")] = Path("disentanglement"),
 ) -> None:
     """Measure a trained model on images.
 
     All: reconstruction error. VQ-VAE: codebook usage. Autoencoder: -log p(x | z). VAE: the ELBO with its parts,
     reconstruction and KL, and log p(x) of the held-out images by importance sampling.
+
+    With --disentanglement, on images whose factors are known (sprites): MIG, β-VAE metric, FactorVAE score, DCI, SAP,
+    modularity and explicitness over all of them; the numbers as JSON, and as a picture what each element tells.
     """
     import torch
     from rich.console import Console
@@ -33,6 +44,10 @@ def evaluate(
 
     trained = load_trained(model)
     images = images_for(trained, model, data)
+    if disentanglement:
+        from .disentangled import check, show
+
+        check(trained, images, booster)
     columns = {"training": images.train, "held out": images.held_out}
     measured = {name: training.evaluate(trained, part) for name, part in columns.items()}
     table = result_table(f"{model} on {images.name}", measured)
@@ -42,6 +57,8 @@ def evaluate(
         table.add_row(f"log p(x), {samples} samples (nats)", "", f"{estimate:.2f}")
         table.add_row(f"-log p(x), {samples} samples, in bits / dim", "", f"{float(bits):.4f}")
     Console().print(table)
+    if disentanglement:
+        show(Console(), trained, images, booster, out)
 
 
 def reconstruct(
