@@ -9,12 +9,12 @@ import math
 import torch
 from torch import Tensor
 
-_END = 600.0  # exp(-600) is far below float64's rounding of 1, and far above its smallest number
+_END = {torch.float64: 37.0, torch.float32: 17.0}  # e^-37 is what 1 - p rounds away; smaller, derivatives overflow
 
 
 def complement(held: Tensor) -> Tensor:
     """ln(-ln(1 - p)) from ln(-ln p)."""
-    end = _END if held.dtype == torch.float64 else _END / 8
+    end = _END[held.dtype]
     below = held < math.log(math.log(2))  # p above ½: -ln p = y is small
     y = held.where(below, -1.0).clamp(min=-end).exp()
     high = -(held.where(below, -1.0) + (-torch.expm1(-y) / y).log())
@@ -25,7 +25,7 @@ def complement(held: Tensor) -> Tensor:
 
 def log_slope(held: Tensor) -> Tensor:
     """ln of the derivative of ln(1 - p) by ln(-ln p) = held: of y/(eʸ - 1), y = -ln p."""
-    y = held.clamp(min=-_END).exp()
+    y = held.clamp(min=-_END[held.dtype]).exp()
     return -y - (-torch.expm1(-y) / y).log()
 
 

@@ -1,6 +1,6 @@
 """`FlowLatent`: a Gaussian bent by invertible maps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -73,7 +73,7 @@ class FlowLatent(Latent):
     def forward(
         self, encoded: Tensor, /, *, prior: Prior | None = None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        mean, logvar = self._gaussian(encoded, result_dtype(encoded))
+        mean, logvar = self._gaussian(encoded, result_dtype)
         z, log_q = self._sample(mean, logvar, generator)
         flat = z.flatten(1)
         log_p = gaussian_log_prob(flat) if prior is None else prior.log_prob(flat)
@@ -81,13 +81,13 @@ class FlowLatent(Latent):
 
     def mean(self, encoded: Tensor) -> Tensor:
         """f(mean): where the flows take the Gaussian's mean."""
-        mean, _ = self._gaussian(encoded, result_dtype(encoded))
+        mean, _ = self._gaussian(encoded, result_dtype)
         return self._bent(mean)[0].to(encoded.dtype)
 
     def draw(self, encoded: Tensor, samples: int, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """As of `Latent`, but log q is that of z before it was rounded to encoded's dtype: the inverse of a flow may
         have no formula."""
-        mean, logvar = (t.expand(samples, *t.shape).flatten(0, 1) for t in self._gaussian(encoded, wide_dtype(encoded)))
+        mean, logvar = (t.expand(samples, *t.shape).flatten(0, 1) for t in self._gaussian(encoded, wide_dtype))
         z, log_q = self._sample(mean, logvar, generator)
         shape = (samples, len(encoded))
         return z.to(encoded.dtype).unflatten(0, shape), log_q.unflatten(0, shape)
@@ -117,12 +117,12 @@ class FlowLatent(Latent):
         y, log_det = self.flow(z.flatten(1))
         return y.view(z.shape), log_det
 
-    def _gaussian(self, encoded: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _gaussian(self, encoded: Tensor, dtype: Callable[[Tensor], torch.dtype]) -> tuple[Tensor, Tensor]:
         """Mean and ln σ², `[B, D, ...]` each; what is not finite stays so under a clamp."""
         if not isinstance(encoded, Tensor) or not encoded.is_floating_point():
             got = encoded.dtype if isinstance(encoded, Tensor) else type(encoded).__name__
             raise TypeError(f"encoded must be a floating-point tensor; got {got}")
         if encoded.ndim < 2 or encoded.shape[1] % 2:
             raise ValueError(f"encoded must have shape [B, 2·D, ...]; got {tuple(encoded.shape)}")
-        mean, logvar = encoded.to(dtype).chunk(2, 1)
+        mean, logvar = encoded.to(dtype(encoded)).chunk(2, 1)
         return mean.contiguous(), log_variance(logvar, "logvar", self.clamp)[1]

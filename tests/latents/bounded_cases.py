@@ -24,15 +24,19 @@ def pairs(values: tuple[float, ...] = EXTREMES) -> Tensor:
 def kolmogorov_smirnov(z: Tensor, distribution: Callable[[np.ndarray], np.ndarray]) -> float:
     """√n times the largest distance of the empirical distribution from the exact one; above 2 once in 1,500 times.
 
-    The ends of the dtype hold all that is beyond them: there only the side that is still exact is compared.
+    z is rounded: what it holds is compared up to the middle between neighbours. The ends of the dtype hold all that is
+    beyond them, and only their other side is compared.
     """
-    limits, values = torch.finfo(z.dtype), np.sort(z.numpy().astype(np.float64))
-    exact = distribution(values)
-    upto = np.searchsorted(values, values, side="right") / len(values)
-    below = np.searchsorted(values, values, side="left") / len(values)
-    inner_low, inner_high = values > limits.tiny, values < 1 - limits.eps / 2
-    distances = np.concatenate([np.abs(upto - exact)[inner_high], np.abs(below - exact)[inner_low]])
-    return float(distances.max() * len(values) ** 0.5)
+    limits, held = torch.finfo(z.dtype), np.sort(z.numpy())
+    up, down = ((held.astype(np.float64) + np.nextafter(held, held.dtype.type(end))) / 2 for end in (1, 0))
+    upto = np.searchsorted(held, held, side="right") / len(held)
+    below = np.searchsorted(held, held, side="left") / len(held)
+    above_end, below_end = held > limits.tiny, held < 1 - limits.eps / 2
+    distances = [
+        np.abs(upto[below_end] - distribution(up[below_end])),
+        np.abs(below[above_end] - distribution(down[above_end])),
+    ]
+    return float(np.concatenate(distances).max() * len(held) ** 0.5)
 
 
 def mean_is(samples: Tensor, expected: float, relative: float) -> bool:
