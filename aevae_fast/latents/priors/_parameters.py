@@ -13,7 +13,7 @@ def plain_values(values: Values) -> Any:
     """Numbers and lists of them."""
     if isinstance(values, Tensor):
         return values.tolist()
-    return list(map(plain_values, values)) if isinstance(values, Sequence) else values
+    return list(map(plain_values, values)) if isinstance(values, list | tuple) else values
 
 
 def row(name: str, values: Values, dim: int) -> Tensor:

@@ -112,7 +112,7 @@ class VAEFamily(ContinuousFamily):
         kl = model.elementwise_kl(images)
         if kl is not None:
             return kl.mean(0), "the nats that it tells of an image"
-        return model.encode(images).std(0, correction=0), "how far it goes from image to image (standard deviation)"
+        return model.encode(images).std(0, correction=0), "its standard deviation over the images"
 
 
 @torch.no_grad()
