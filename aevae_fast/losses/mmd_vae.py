@@ -20,7 +20,8 @@ class WAEObjective(Objective):
     own. Memory grows with B², not with B²·D.
 
     Args:
-        lambda_mmd: λ, 0 or more: a number, a schedule, or what `make_schedule` takes.
+        lambda_mmd: λ, 0 or more: a number, a schedule, or what `make_schedule` takes. MMD² is at most 2 for one scale,
+            so λ must be of the order of -log p(x | z) in nats; far above, the estimate's noise drives z to the prior.
         kernel: "imq" or "rbf".
         bandwidth, scales: of the kernel, as for `maximum_mean_discrepancy`.
 
@@ -33,7 +34,7 @@ class WAEObjective(Objective):
 
     def __init__(
         self,
-        lambda_mmd: Weight = 10.0,
+        lambda_mmd: Weight = 100.0,
         kernel: Kernel = "imq",
         bandwidth: float | None = None,
         scales: Sequence[float] = (1.0,),
@@ -81,8 +82,8 @@ class InfoVAEObjective(WAEObjective):
 
     def __init__(
         self,
-        alpha: float = 0.0,
-        lambda_mmd: float = 1000.0,
+        alpha: float = 0.5,
+        lambda_mmd: float = 100.0,
         kernel: Kernel = "rbf",
         bandwidth: float | None = None,
         scales: Sequence[float] = (1.0,),
