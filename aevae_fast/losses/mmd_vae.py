@@ -21,7 +21,7 @@ class WAEObjective(Objective):
 
     Args:
         lambda_mmd: λ, 0 or more: a number, a schedule, or what `make_schedule` takes. MMD² is at most 2 for one scale,
-            so λ must be of the order of -log p(x | z) in nats; far above, the estimate's noise drives z to the prior.
+            so λ must be of the order of -log p(x | z) in nats; far above, q(z | x) becomes the prior.
         kernel: "imq" or "rbf".
         bandwidth, scales: of the kernel, as for `maximum_mean_discrepancy`.
 
