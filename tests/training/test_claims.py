@@ -1,13 +1,17 @@
 """The claims are judged by the numbers, whichever way they fall."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from aevae_fast.metrics import frechet_distance
 from aevae_fast.training.compare import judge
+from aevae_fast.training.compare.yardstick import Yardstick
 
 RISING = [[0.001] * 4, [0.02] * 4, [0.025] * 4, [0.03] * 4]  # from less than the plain autoencoder's
-GOOD, POOR = [1.0, 1.2, 1.1, 1.0], [9.0, 8.0, 9.5, 8.5]
+GOOD, POOR, SCRAMBLED = [1.0, 1.2, 1.1, 1.0], [9.0, 8.0, 9.5, 8.5], [7.0, 6.0, 7.5, 6.5]
 
 
 def model(title, *, samples, error, other=None, steps=2.0, halfway=0.3, correlation=2.0, **held_out):
@@ -31,8 +35,8 @@ def model(title, *, samples, error, other=None, steps=2.0, halfway=0.3, correlat
     }
 
 
-def quality(distance, precision):
-    return {"frechet_distance": distance, "precision": precision}
+def quality(distance, precision, to_scrambled=SCRAMBLED):
+    return {"frechet_distance": distance, "precision": precision, "scrambled_distance": to_scrambled}
 
 
 @pytest.fixture
@@ -49,6 +53,35 @@ def as_claimed():
             "beta-vae": model("β-VAE", samples=dict(good), error=0.05, steps=1.2, correlation=0.5, kl=8.0),
         },
     }
+
+
+def made_up(x, y, count=400):
+    """Features of a set: drawn around a point of the plane."""
+    return torch.tensor([x, y]) + torch.randn(count, 2, generator=torch.Generator().manual_seed(int(x + 100 * y)))
+
+
+@pytest.mark.parametrize(
+    ("place", "to_real"),
+    [
+        pytest.param((4.0, 20.0), True, id="far-off-yet-nearer-to-real"),
+        pytest.param((6.0, 20.0), False, id="far-off-and-nearer-to-scrambled"),
+        pytest.param((1.0, 0.0), True, id="among-real-images"),
+        pytest.param((9.0, 0.0), False, id="among-scrambled-images"),
+    ],
+)
+def test_nearer_is_by_the_distances_themselves(as_claimed, place, to_real):
+    """Real images lie at (0, 0) and scrambled ones at (10, 0), the samples also far from both."""
+    real, scrambled = made_up(0.0, 0.0), made_up(10.0, 0.0)
+    features = SimpleNamespace(features=lambda images: images)
+    yardstick = Yardstick(features, 1.0, real, real, real, scrambled, [scrambled] * 4)
+    samples = yardstick.quality([made_up(*place)] * 4)
+    for key in ("autoencoder", "vae"):
+        as_claimed["models"][key]["samples"] = samples
+    a, _, c, _ = judge(as_claimed)
+    assert (a.checks[1].holds, c.checks[1].holds) == (not to_real, to_real)
+    assert "nearer to scrambled images than to real ones" in a.checks[1].rule
+    distances = [frechet_distance(one, made_up(*place)) for one in (real, scrambled)]
+    assert all(f"{distance:.3g}" in c.checks[1].values for distance in distances)
 
 
 def verdicts(metrics):

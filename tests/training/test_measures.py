@@ -36,7 +36,7 @@ def test_draws_from_elsewhere_follow_the_latents():
 
 
 def test_scrambled_images_have_the_right_pixels_in_the_wrong_images(yardstick):
-    scrambled = torch.cat(yardstick.scrambled(0))
+    scrambled = torch.cat(yardstick.no_likeness())
     assert scrambled.shape == yardstick.others.shape
     assert torch.equal(scrambled.sort(0).values, yardstick.others.sort(0).values)
     real_rows = {tuple(image.flatten().tolist()) for image in yardstick.others}
@@ -44,16 +44,18 @@ def test_scrambled_images_have_the_right_pixels_in_the_wrong_images(yardstick):
 
 
 def test_real_images_score_as_real_and_scrambled_ones_do_not(yardstick):
-    real, scrambled = yardstick.quality(yardstick.real()), yardstick.quality(yardstick.scrambled(0))
+    real, scrambled = yardstick.quality(yardstick.real()), yardstick.quality(yardstick.no_likeness())
     assert len(real["precision"]) == SETS
     assert min(real["precision"]) > 0.7
     assert max(scrambled["precision"]) < 0.2
     assert max(real["frechet_distance"]) < min(scrambled["frechet_distance"])
+    assert max(real["frechet_distance"]) < min(real["scrambled_distance"])
+    assert scrambled["scrambled_distance"] == [pytest.approx(0, abs=1e-6)] * SETS
     assert yardstick.accuracy > 0.9
 
 
 def test_the_sets_are_of_one_size_and_share_no_image(yardstick, images):
-    sizes = {len(one) for one in [*yardstick.real(), *yardstick.scrambled(0), yardstick.held_out]}
+    sizes = {len(one) for one in [*yardstick.real(), *yardstick.no_likeness(), yardstick.held_out]}
     assert sizes == {180}
     assert torch.equal(yardstick.held_out, images.held_out.images)
     rows = {tuple(image.flatten().tolist()) for image in images.train.images}

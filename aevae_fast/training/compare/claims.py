@@ -43,25 +43,25 @@ class Claim:
 
 def judge(metrics: dict[str, Any]) -> list[Claim]:
     """The claims, judged by what `compare` measured (`settings`, `yardsticks` and `models` of its metrics)."""
-    models, yardsticks = metrics["models"], metrics["yardsticks"]
+    models, real = metrics["models"], metrics["yardsticks"]["real"]
     return [
         Claim(
             "a",
             "Points drawn uniformly from the latent space of a plain autoencoder do not decode to anything like the "
             "data.",
-            _resembles(models[AUTOENCODER], yardsticks, claimed=False),
+            _resembles(models[AUTOENCODER], real, claimed=False),
         ),
         Claim(
             "b",
             f"Noise N(0, {metrics['settings']['noise']:g}·R²) on the latent in training makes an autoencoder more "
             "robust, but no better at generating.",
-            (*_more_robust(models[NOISY], models[AUTOENCODER]), *_no_better(models, yardsticks["real"])),
+            (*_more_robust(models[NOISY], models[AUTOENCODER]), *_no_better(models, real)),
         ),
         Claim(
             "c",
             "A VAE's prior samples resemble the data and its interpolations are smooth, since its latent space is "
             "regularised.",
-            (*_resembles(models[VAE], yardsticks, claimed=True), *_beside(models[VAE], models[AUTOENCODER])),
+            (*_resembles(models[VAE], real, claimed=True), *_beside(models[VAE], models[AUTOENCODER])),
         ),
         Claim(
             "d",
@@ -71,12 +71,11 @@ def judge(metrics: dict[str, Any]) -> list[Claim]:
     ]
 
 
-def _resembles(model: dict[str, Any], yardsticks: dict[str, Any], *, claimed: bool) -> tuple[Check, ...]:
-    samples, real, scrambled = model["samples"], yardsticks["real"], yardsticks["scrambled"]
-    distances = (one["frechet_distance"] for one in (samples, real, scrambled))
+def _resembles(model: dict[str, Any], real: dict[str, Any], *, claimed: bool) -> tuple[Check, ...]:
+    samples = model["samples"]
     return (
         looks_real(samples["precision"], real["precision"], claimed=claimed),
-        is_nearer_to_real(*distances, claimed=claimed),
+        is_nearer_to_real(samples["frechet_distance"], samples["scrambled_distance"], claimed=claimed),
     )
 
 

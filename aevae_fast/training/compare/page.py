@@ -14,7 +14,8 @@ precision (the share of samples that look real), recall (the share of real image
 best). *Uniform* draws latents evenly from the range of each element over the training latents, *fitted Gaussian* from
 the Gaussian with their mean and covariance. *Real images* are training images that the classifier has not seen, in the
 place of samples: as good as it gets. *Scrambled images* take each pixel from another real image: right pixel by pixel,
-and no likeness. Precision lets {scrambled:.0%} of them pass, and favours what is typical: read it beside the others.
+and no likeness; *distance to scrambled* is the Fréchet distance to {size} of them in the place of the held-out images.
+Precision lets {scrambled:.0%} of them pass, and favours what is typical: read it beside the others.
 
 **Robustness.** The error of the decoded held-out images when noise of a length of 0.05 to 0.8 R is added to their
 latents; R is the root mean square distance of the latents from their centre.

@@ -171,7 +171,7 @@ def _measured(
             "set_size": len(yardstick.held_out),
             "classifier_accuracy": yardstick.accuracy,
             "real": yardstick.quality(yardstick.real()),
-            "scrambled": yardstick.quality(yardstick.scrambled(seed)),
+            "scrambled": yardstick.quality(yardstick.no_likeness()),
         },
         "models": models,
         "seconds": {

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from aevae_fast.data import ImageDataset, ImageSplits, evaluation_batches, labels_of, spread
-from aevae_fast.metrics import Classifier, precision_recall, sample_quality, train_classifier
+from aevae_fast.metrics import Classifier, frechet_distance, precision_recall, sample_quality, train_classifier
 
 SETS = 4  # of samples, and parts of the held-out images: a difference counts where all of them agree
 FEWEST, _MOST = 48, 1000  # images in a set
@@ -30,6 +30,9 @@ class Yardstick:
         held_out: `[N, C, H, W]`, the reference.
         reference: their features `[N, F]`.
         others: `[SETS * N, C, H, W]`, real images to play the part of samples.
+        scrambled: `[SETS * N, C, H, W]`, `others` with each pixel from another one of them: right one by one, no
+            likeness together.
+        scrambled_reference: their features, `[N, F]` a set.
     """
 
     classifier: Classifier
@@ -37,14 +40,20 @@ class Yardstick:
     held_out: Tensor
     reference: Tensor
     others: Tensor
+    scrambled: Tensor
+    scrambled_reference: list[Tensor]
 
     def quality(self, sets: list[Tensor]) -> Columns:
-        """`sample_quality` of each set of N images against the held-out ones."""
-        measured = [sample_quality(self.reference, self.classifier.features(images), k=_NEIGHBOUR) for images in sets]
-        return {
+        """`sample_quality` of each set of N images against the held-out ones, and as `scrambled_distance` its Fréchet
+        distance to as many scrambled ones."""
+        features = [self.classifier.features(images) for images in sets]
+        measured = [sample_quality(self.reference, one, k=_NEIGHBOUR) for one in features]
+        columns = {
             field.name: [float(getattr(one, field.name)) for one in measured]
             for field in dataclasses.fields(measured[0])
         }
+        pairs = zip(self.scrambled_reference, features, strict=True)
+        return columns | {"scrambled_distance": [frechet_distance(*pair) for pair in pairs]}
 
     def precision(self, images: Tensor) -> float:
         """Share of the images that look real."""
@@ -54,12 +63,9 @@ class Yardstick:
         """Sets of real images: what perfect samples would score."""
         return list(self.others.tensor_split(SETS))
 
-    def scrambled(self, seed: int) -> list[Tensor]:
-        """Real images with each pixel from another one of them: right one by one, no likeness together."""
-        generator = torch.Generator().manual_seed(seed)
-        flat = self.others.flatten(1)
-        order = torch.rand(flat.shape, generator=generator).argsort(0).to(flat.device)
-        return list(flat.gather(0, order).view_as(self.others).tensor_split(SETS))
+    def no_likeness(self) -> list[Tensor]:
+        """Sets of scrambled images."""
+        return list(self.scrambled.tensor_split(SETS))
 
 
 def make_yardstick(images: ImageSplits, seed: int, device: torch.device) -> Yardstick:
@@ -75,13 +81,24 @@ def make_yardstick(images: ImageSplits, seed: int, device: torch.device) -> Yard
     train = all_images(images.train)
     classifier = train_classifier(train[order[:half]].to(device), labels[order[:half]].to(device), seed=seed)
     held_out = all_images(spread(images.held_out, size)).to(device)
+    others = train[order[half : half + SETS * size]].to(device)
+    scrambled = _scramble(others, seed)
     return Yardstick(
         classifier,
         classifier.accuracy(all_images(images.held_out).to(device), held_out_labels),
         held_out,
         classifier.features(held_out),
-        train[order[half : half + SETS * size]].to(device),
+        others,
+        scrambled,
+        [classifier.features(part) for part in scrambled.tensor_split(SETS)],
     )
+
+
+def _scramble(images: Tensor, seed: int) -> Tensor:
+    """Each pixel from another image."""
+    flat = images.flatten(1)
+    order = torch.rand(flat.shape, generator=torch.Generator().manual_seed(seed)).argsort(0)
+    return flat.gather(0, order.to(flat.device)).view_as(images)
 
 
 def check_data(images: ImageSplits) -> int:
