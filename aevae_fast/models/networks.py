@@ -74,16 +74,16 @@ def _latent_shape(
         while encoder_width(dim) < shape[1]:
             dim += 1
     if len(shape) < 2 or shape[0] != 1 or encoder_width(dim) != shape[1]:
-        raise ValueError(f"encoder: expected [1, {_widths(encoder_width)}, ...] from one image, got {list(shape)}")
+        raise ValueError(f"encoder: expected {_expected(encoder_width)} from one image, got {list(shape)}")
     return dim, *shape[2:]
 
 
-def _widths(encoder_width: Callable[[int], int]) -> str:
-    """The widths that an encoder may have, in words."""
+def _expected(encoder_width: Callable[[int], int]) -> str:
+    """The shapes that an encoder may yield, in words."""
     first, second, third = map(encoder_width, (1, 2, 3))
     if second != 2 * first:
-        return f"one of {first}, {second}, {third}, ..."
-    return f"{first} * D" if first > 1 else "D"
+        return f"[1, W, ...], W one of {first}, {second}, {third}, ...,"
+    return f"[1, {first} * D, ...]" if first > 1 else "[1, D, ...]"
 
 
 def _check_decoder(decoder: nn.Module, latent_shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
