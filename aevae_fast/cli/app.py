@@ -11,6 +11,7 @@ from .compare import compare
 from .evaluate import evaluate, reconstruct
 from .generate import generate, interpolate
 from .options import flowing
+from .study import study_app
 from .train import train_app
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(train_app, name="train")
+app.add_typer(study_app, name="study")
 for _command in (evaluate, reconstruct, generate, interpolate, compare):
     app.command(help=flowing(_command.__doc__))(_command)
 for _name in ("check", "info"):

@@ -1,0 +1,123 @@
+"""The markdown page of the study."""
+
+from statistics import pstdev
+from typing import Any
+
+from .findings import Finding, column, dearest_and_best, findings
+
+_COLUMNS = {
+    "mig": ("MIG", 2),
+    "mig_posterior": ("MIG, sampled codes", 2),
+    "beta_vae": ("β-VAE metric", 2),
+    "disentanglement": ("DCI D", 2),
+    "completeness": ("DCI C", 2),
+    "informativeness": ("DCI I", 2),
+    "reconstruction_loss": ("-log p(x given z), nats", 1),
+    "kl": ("KL, nats", 1),
+    "active": ("latents in use", 1),
+}
+_MEASURES = """\
+All measures are those of [disentanglement.md](disentanglement.md), over all images, of the posterior means; DCI learns
+with `{booster}`. Reconstruction loss and KL are of the held-out images, by one sample of the latent each. A latent is
+in use where the variance of its mean from image to image is above 0.01. ± is the standard deviation over the seeds."""
+_RULES = """\
+The rules are part of the program and do not depend on the numbers. In brackets the numbers seed by seed: the model's,
+then the VAE's."""
+
+
+def write_page(metrics: dict[str, Any], picture: str) -> str:
+    """The page: what was done, the answer, the picture, the numbers, and each rule.
+
+    Args:
+        metrics: of `study`.
+        picture: file name of the picture, beside the page.
+    """
+    parts = [
+        "# Does β > 1 disentangle, and what does it cost?",
+        _introduction(metrics),
+        " ".join(dearest_and_best(metrics)),
+        _tcvae(metrics),
+        f"![MIG, β-VAE metric and DCI against β and against the reconstruction loss]({picture})",
+        "## Numbers",
+        _table(metrics),
+        _factors(metrics),
+        "## How it is measured",
+        _MEASURES.format(booster=metrics["settings"]["booster"]),
+        "## Rule by rule",
+        _RULES,
+        "\n".join(_line(finding) for finding in findings(metrics)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _introduction(metrics: dict[str, Any]) -> str:
+    settings, images, factors = metrics["settings"], metrics["images"], metrics["factors"]
+    sizes = ", ".join(f"{name} ({size} values)" for name, size in factors.items())
+    widths = "-".join(map(str, settings["hidden"]))
+    seconds = sum(run["seconds"] for model in metrics["models"].values() for run in model["runs"])
+    origin = f"{metrics['device']}, torch {metrics['versions']['torch']}"
+    if metrics.get("commit"):
+        origin += f", commit {metrics['commit'][:12]}"
+    return (
+        f"Squares that differ in {sizes}: {images['train']} sprites of {settings['image_size']}×"
+        f"{settings['image_size']} pixels to learn from, {images['held_out']} held out. {len(metrics['models'])} kinds "
+        f"of model, {settings['seeds']} seeds of each, all with hidden layers of {widths} and {settings['latent_dim']} "
+        f"latents, trained alike: {settings['steps']} steps of {settings['batch_size']} images, Adam at "
+        f"{settings['learning_rate']:g}, β warmed up over {settings['warmup']} steps. {origin}; training took "
+        f"{seconds / 60:.0f} minutes in all."
+    )
+
+
+def _tcvae(metrics: dict[str, Any]) -> str:
+    """Whether each β-TCVAE is above the VAE on every seed; if not, what those that are not tell of which factor."""
+    models = list(metrics["models"].values())
+    (vae,) = (model for model in models if model["kind"] == "vae")
+    below = [
+        (model, ours, theirs)
+        for model in models
+        if model["kind"] == "beta-tcvae"
+        for ours, theirs in zip(model["runs"], vae["runs"], strict=True)
+        if ours["mig"] <= theirs["mig"]
+    ]
+    if not below:
+        return "MIG of every β-TCVAE is above the VAE's on every seed."
+    names = list(metrics["factors"])
+    words = []
+    for model, ours, theirs in below:
+        gaps = ", ".join(f"{name} {gap:.2f}" for name, gap in zip(names, ours["gaps"], strict=True))
+        words.append(
+            f"{model['title']}, seed {ours['seed']}: {ours['mig']:.2f}, not above {theirs['mig']:.2f}, with gaps "
+            f"{gaps} and {ours['active']} latents in use"
+        )
+    return (
+        "MIG of the β-TCVAE is not above the VAE's everywhere. "
+        + "; ".join(words)
+        + ". A gap near 0 is a factor that two "
+        "latents share, or that none tells."
+    )
+
+
+def _table(metrics: dict[str, Any]) -> str:
+    lines = [["model", *(name for name, _ in _COLUMNS.values())], ["---", *["---:"] * len(_COLUMNS)]]
+    for model in metrics["models"].values():
+        cells = [_spread(column(model, measure), digits) for measure, (_, digits) in _COLUMNS.items()]
+        lines.append([model["title"], *cells])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _factors(metrics: dict[str, Any]) -> str:
+    """The gap of each factor, mean over the seeds."""
+    names = list(metrics["factors"])
+    lines = [["gap of a factor, mean over the seeds", *names], ["---", *["---:"] * len(names)]]
+    for model in metrics["models"].values():
+        gaps = [sum(values) / len(values) for values in zip(*(run["gaps"] for run in model["runs"]), strict=True)]
+        lines.append([model["title"], *(f"{gap:.2f}" for gap in gaps)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _spread(values: list[float], digits: int) -> str:
+    return f"{sum(values) / len(values):.{digits}f} ± {pstdev(values):.{digits}f}"
+
+
+def _line(finding: Finding) -> str:
+    return f"- {'**holds**' if finding.holds else '**does not hold**'}: {finding.rule} *({finding.values})*"
