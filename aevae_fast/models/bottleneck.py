@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from aevae_fast.latents import LATENTS, Latent, make_latent
-from aevae_fast.latents.priors import PRIORS, GaussianPrior, Prior, StandardPrior, make_prior
+from aevae_fast.latents.priors import PRIORS, GaussianPrior, Prior, StandardPrior, VampPrior, make_prior
 from aevae_fast.losses.objective import Objective
 from aevae_fast.losses.objective_registry import OBJECTIVES, make_objective
 
@@ -34,10 +34,10 @@ def build_latent(latent: str | Latent, options: Options, clamp: Any, free_bits: 
         TypeError, ValueError: an argument that does not fit, named.
     """
     if latent == "gaussian":
-        return make_latent(latent, **{"clamp": clamp, "free_bits": free_bits, **_plain(options)})
+        return make_latent(latent, **{"clamp": clamp, "free_bits": free_bits, **_plain("latent_options", options)})
     if free_bits:
         raise ValueError(f"free_bits: expected 0 where latent is not 'gaussian' by name, got {free_bits}")
-    return make_latent(latent, **_plain(options))
+    return make_latent(latent, **_plain("latent_options", options))
 
 
 def build_prior(
@@ -61,7 +61,7 @@ def build_prior(
         made = latent.default_prior(dim)
     else:
         own = {"input_shape": list(image_shape)} if prior == "vamp" else {}
-        made = make_prior(prior, dim, **{**own, **_plain(options)})
+        made = make_prior(prior, dim, **{**own, **_plain("prior_options", options)})
     if made.support != latent.support:
         raise ValueError(
             f"prior: expected one over the support of latent {latent.name!r}, {latent.support!r}; "
@@ -70,13 +70,22 @@ def build_prior(
     free_bits = getattr(latent, "free_bits", 0.0)
     if free_bits and prior is not None and not isinstance(made, (StandardPrior, GaussianPrior)):
         raise ValueError(f"free_bits: expected 0 under prior {made.name!r}, whose KL is an estimate; got {free_bits}")
+    if isinstance(made, VampPrior):
+        _check_vamp(made, latent, image_shape)
     if has_moments(latent):
         made.bind(Posterior(encoder, latent))
-    elif made.name == "vamp":
+    return made
+
+
+def _check_vamp(prior: VampPrior, latent: Latent, image_shape: Sequence[int]) -> None:
+    if not has_moments(latent):
         raise ValueError(
             f"prior: expected another than 'vamp' for latent {latent.name!r}, which is no diagonal Gaussian"
         )
-    return made
+    if list(prior.input_shape) != list(image_shape):
+        raise ValueError(
+            f"prior: expected input_shape {list(image_shape)}, the model's images, got {list(prior.input_shape)}"
+        )
 
 
 def build_objective(
@@ -94,7 +103,7 @@ def build_objective(
     for name, value in weights.items():
         if value is not None:
             raise ValueError(f"{name}: expected its default under an objective of its own, got {value!r}")
-    made = make_objective(objective, **_plain(options))
+    made = make_objective(objective, **_plain("objective_options", options))
     if made.needs_moments and not has_moments(latent):
         raise ValueError(f"objective: expected one for latent {latent.name!r}, got {made.name!r}, for Gaussian ones")
     if made.needs_standard_normal and not isinstance(prior, StandardPrior):
@@ -122,5 +131,7 @@ def is_own(module: Latent | Prior | Objective) -> bool:
     return not any(names.get(getattr(module, "name", "")) is type(module) for names in known)
 
 
-def _plain(options: Options) -> dict[str, Any]:
+def _plain(name: str, options: Options) -> dict[str, Any]:
+    if options is not None and not isinstance(options, Mapping):
+        raise TypeError(f"{name}: expected None or a mapping of arguments, got {options!r}")
     return dict(options or {})

@@ -144,13 +144,14 @@ class LatentVariableModel(ImageAutoencoder):
         return self.latent.mean(encoded)
 
     def _draw(self, count: int, generator: torch.Generator | None) -> Tensor:
-        return self.prior.sample(count, generator=generator).view(count, *self.latent_shape)
+        with evaluation_mode(self):  # a Vamp prior asks the encoder
+            return self.prior.sample(count, generator=generator).view(count, *self.latent_shape)
 
     def _range(self) -> tuple[Tensor, Tensor]:
         """That of three standard deviations of N(0, I); of another prior, what as many of its draws lie in."""
         if isinstance(self.prior, StandardPrior):
             end = torch.tensor(3.0, device=self._device)
             return -end, end
-        draws = self.prior.sample(_DRAWS, generator=torch.Generator(self._device).manual_seed(0))
-        ends = torch.quantile(draws, draws.new_tensor([_TAIL, 1 - _TAIL]), dim=0)
-        return ends[0].view(self.latent_shape), ends[1].view(self.latent_shape)
+        draws = self._draw(_DRAWS, torch.Generator(self._device).manual_seed(0))
+        low, high = torch.quantile(draws, draws.new_tensor([_TAIL, 1 - _TAIL]), dim=0)
+        return low, high

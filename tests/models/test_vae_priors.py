@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from aevae_fast import GaussianLatent
-from aevae_fast.latents.priors import GaussianPrior, MixturePrior, Prior, StandardPrior
+from aevae_fast.latents.priors import GaussianPrior, MixturePrior, Prior, StandardPrior, VampPrior
 from aevae_fast.models import VAE, load_model, save_model
 
 from .image_models import SIDE, images, small
@@ -244,6 +244,8 @@ def test_parts_of_ones_own(tmp_path: Any) -> None:
         ({"prior_options": {"components": 3}}, ValueError, "prior_options: expected None without a prior"),
         ({"prior": "mixture", "prior_options": {"components": 0}}, ValueError, "components must be at least 1; got 0"),
         ({"prior": "mixture", "free_bits": 0.1}, ValueError, "free_bits: expected 0 under prior 'mixture'"),
+        ({"prior": "mixture", "prior_options": [1]}, TypeError, r"prior_options: expected None or a mapping.*\[1\]"),
+        ({"prior": VampPrior(3, input_shape=(1, 4, 4))}, ValueError, r"input_shape \[1, 8, 8\].*got \[1, 4, 4\]"),
         ({"prior": "vamp", "latent": "full_covariance"}, ValueError, "prior: expected another than 'vamp'.*diagonal"),
         ({"prior": "beta"}, ValueError, "prior: expected one over .*'real'; got 'beta', over 'unit'"),
         ({"latent": "laplace"}, ValueError, "latent must be one of 'gaussian', .*got 'laplace'"),

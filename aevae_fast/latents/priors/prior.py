@@ -34,7 +34,12 @@ class Prior(nn.Module, ABC):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = check_dim(dim)
-        self.register_buffer("_like", torch.empty(0), persistent=False)  # follows the device and the dtype
+        self._like = torch.empty(0)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Prior":
+        """`_like` follows the device and the dtype; a buffer would be one more broadcast of DDP at each step."""
+        self._like = fn(self._like)
+        return super()._apply(fn, recurse)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) in nats: `[N, D]` → `[N]`, float32 (float64 for float64), with gradient.
