@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+_BUSY = 0.7  # load average before a measurement from which its numbers are to be taken with care
 
 
 def write_record(path: Path, environment: dict[str, Any], entries: list[dict[str, Any]]) -> Path:
@@ -13,6 +14,14 @@ def write_record(path: Path, environment: dict[str, Any], entries: list[dict[str
     draft.write_text(json.dumps({**environment, "cases": entries}, indent=1) + "\n", encoding="utf-8")
     draft.replace(path)
     return path
+
+
+def origin(record: dict[str, Any]) -> str:
+    """Of which commit a record is, and what makes its numbers less sure: a sentence, or two."""
+    commit = f"commit {record['commit'][:12]}" if record["commit"] else "no commit"
+    dirty = ", with uncommitted changes" if record.get("dirty") else ""
+    load = record.get("load", 0.0)
+    return f"{commit}{dirty}." + (f" Other work was running (load {load:.1f})." if load > _BUSY else "")
 
 
 def read_records(folder: Path = RESULTS) -> list[dict[str, Any]]:

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .compile_table import compile_tables
 from .measure import OURS
-from .record import RESULTS, read_records
+from .record import RESULTS, origin, read_records
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
@@ -19,12 +20,13 @@ _TITLES = {
     "search": "Nearest code",
     "step": "Training step: forward, backward, EMA update",
     "latent": "Training step of the Gaussian bottleneck: sample and KL, backward",
+    "mixture": "Training step of a Gaussian mixture's log-density and its marginals",
 }
-_BUSY = 0.7  # load average before the suite from which its numbers are to be taken with care
 _MEMORY = {
     "search memory": "nearest code",
     "step memory": "training step",
     "latent memory": "Gaussian bottleneck, training step",
+    "mixture memory": "Gaussian mixture, training step",
 }
 
 
@@ -35,11 +37,8 @@ def render(records: list[dict[str, Any]], folder: Path | None = None) -> str:
 
 
 def _sections(record: dict[str, Any]) -> list[str]:
-    dirty = ", with uncommitted changes" if record["dirty"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if version)
-    commit = f"commit {record['commit'][:12]}{dirty}" if record["commit"] else "no commit"
-    busy = f" Other work was running (load {record['load']:.1f})." if record["load"] > _BUSY else ""
-    parts = [f"### {record['device']}", f"{versions}; {commit}.{busy}"]
+    parts = [f"### {record['device']}", f"{versions}; {origin(record)}"]
     for kind, title in _TITLES.items():
         entries = [entry for entry in record["cases"] if entry["kind"] == kind]
         if entries:
@@ -64,7 +63,7 @@ def _training(folder: Path) -> list[str]:
         figures = [layer["held_out"]["nmse"], layer["held_out"]["perplexity"], layer["train"]["dead_codes"]]
         cells = (f"{f['mean']:.{n}f} ± {f['std']:.{n}f}" for f, n in zip(figures, (4, 0, 0), strict=True))
         rows.append([name, *cells])
-    return [title, f"{record['device']}, commit {record['commit'][:12]}", _table(rows)]
+    return [title, f"{record['device']}, {origin(record)}", _table(rows)]
 
 
 def _vae(folder: Path) -> list[str]:
@@ -77,8 +76,8 @@ def _vae(folder: Path) -> list[str]:
     title = f"### Training: a VAE on {settings['data']}, {settings['steps']} steps, {settings['seeds']} seeds"
     network = "-".join(map(str, settings["network"]))
     text = (
-        f"{record['device']}, commit {record['commit'][:12]}. Network {network}; nats an image, held out; log p(x) by "
-        f"importance sampling with {settings['samples']} samples"
+        f"{record['device']}, {origin(record)} Network {network}; nats an image, held out; log p(x) by importance "
+        f"sampling with {settings['samples']} samples"
     )
     rows = [["", "ELBO", "KL", "log p(x)"]]
     for name, model in record["models"].items():
@@ -88,20 +87,14 @@ def _vae(folder: Path) -> list[str]:
 
 
 def _compiled(folder: Path) -> list[str]:
-    """What the search costs on GPUs that were not there, from `benchmarks.compile_report`."""
+    """What search and Gaussian bottleneck cost on GPUs that were not there, from `benchmarks.compile_report`."""
     file = folder / "compile_report.json"
     if not file.is_file():
         return []
     record = json.loads(file.read_text(encoding="utf-8"))
-    rows = [["nearest_code", *record["targets"]]]
-    for dim in (64, 256):
-        for dtype in ("bf16", "fp32"):
-            found = [target.get(f"nearest_code D={dim} {dtype} rows") for target in record["targets"].values()]
-            rows.append([f"D = {dim}, {dtype}", *(f"{row['per_pair']:.2f}" if row else "-" for row in found)])
-    text = (
-        f"Instructions per (row, code) pair in the main loop, counted in the machine code (Triton {record['triton']})"
-    )
-    return ["### Kernels, compiled for GPUs that were not there", text, _table(rows)]
+    text = f"Instructions, counted in the machine code (Triton {record['triton']})"
+    tables = [part for title, rows in compile_tables(record) for part in (title, _table(rows))]
+    return ["### Kernels, compiled for GPUs that were not there", text, *tables]
 
 
 def _names(entries: list[dict[str, Any]]) -> list[str]:
@@ -111,7 +104,14 @@ def _names(entries: list[dict[str, Any]]) -> list[str]:
 def _time_table(entries: list[dict[str, Any]]) -> str:
     names = _names(entries)
     floor = any("floor" in entry for entry in entries)
-    rows = [["N, D, K" if "codes" in entries[0] else "N, D", "input", *(["floor"] if floor else []), *names]]
+    rows = [
+        [
+            "N, D, K" if {"codes", "components"} & entries[0].keys() else "N, D",
+            "input",
+            *(["floor"] if floor else []),
+            *names,
+        ]
+    ]
     for entry in entries:
         cells = [_time(entry["providers"].get(name), name) for name in names]
         bound = [f"{_digits(entry['floor'])} ({entry['ours_over_floor']:.2f}×)" if "floor" in entry else "-"]
@@ -141,7 +141,7 @@ def _digits(milliseconds: float) -> str:
 
 
 def _sizes(entry: dict[str, Any]) -> str:
-    return ", ".join(str(entry[size]) for size in ("rows", "dim", "codes") if size in entry)
+    return ", ".join(str(entry[size]) for size in ("rows", "dim", "codes", "components") if size in entry)
 
 
 def _table(rows: list[list[str]]) -> str:

@@ -1,6 +1,6 @@
 """Training quality: the same VQ-VAE, images, order, seed and steps, with different quantizer layers in the same place.
 
-    python benchmarks/training_quality.py [--steps 1000] [--seeds 3] [--device cpu]
+    python -m benchmarks.training_quality [--steps 1000] [--seeds 3] [--device cpu]
 
 Layers: ours with its default dead-code reset, and with the reset at a fixed count of 2; vector-quantize-pytorch with
 straight-through gradients, as ours has, and a reset at 2 and at 3, which is nearest to our default; and with its own
@@ -10,10 +10,9 @@ Writes `benchmarks/results/training_quality.json`.
 
 import argparse
 import json
+import os
 import statistics
-import subprocess
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from aevae_fast.models import VQVAE, ConvolutionalDecoder, ConvolutionalEncoder
 from aevae_fast.quantizers import VectorQuantize
 from aevae_fast.training import evaluate
 from aevae_fast.training.families.vqvae import data_variance
-from aevae_fast.training.report import device_name, versions
+from benchmarks.environment import environment
 
 RESULTS = Path(__file__).parent / "results" / "training_quality.json"
 CODES, WIDTH, STAGES = 512, 64, 2
@@ -96,13 +95,6 @@ def summary(runs: list[dict[str, Any]], part: str) -> dict[str, dict[str, float]
     }
 
 
-def commit() -> str | None:
-    found = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() if found.returncode == 0 else None
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="mnist", help="mnist, digits, photos, or a folder of images")
@@ -110,6 +102,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
+    where = environment(torch.device(arguments.device), os.getloadavg()[0])
     images = load_images(arguments.data)
     layers = {}
     for name, layer in LAYERS.items():
@@ -125,9 +118,7 @@ def main() -> None:
             )
         layers[name] = {"held_out": summary(runs, "held_out"), "train": summary(runs, "train"), "runs": runs}
     record = {
-        "device": device_name(torch.device(arguments.device)),
-        "versions": versions() | {"vector-quantize-pytorch": version("vector-quantize-pytorch")},
-        "commit": commit(),
+        **where,
         "settings": vars(arguments) | {"batch_size": BATCH, "learning_rate": LEARNING_RATE, "layer": SHARED},
         "layers": layers,
     }

@@ -51,6 +51,40 @@ def test_a_known_floor_gets_its_column() -> None:
     assert "| 300, 8, 50 | fp32 | 0.0500 (2.50×) |" in text
 
 
+def test_training_tables_say_what_makes_them_less_sure(tmp_path: Path) -> None:
+    settings = {"data": "mnist", "steps": 5, "seeds": 2, "network": [4, 2, 4], "samples": 3}
+    record = {"device": "a CPU", "commit": "0123456789abcdef", "settings": settings, "models": {}, "layers": {}}
+    for name in ("vae_quality", "training_quality"):
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps(record | {"dirty": True, "load": 9.01}), encoding="utf-8")
+        unsure = "a CPU, commit 0123456789ab, with uncommitted changes. Other work was running (load 9.0)."
+        assert unsure in report.render([], tmp_path)
+        file.write_text(json.dumps(record | {"dirty": False, "load": 0.2}), encoding="utf-8")
+        text = report.render([], tmp_path)
+        assert "a CPU, commit 0123456789ab." in text
+        assert "uncommitted" not in text
+        assert "Other work" not in text
+        file.unlink()
+
+
+def test_compiled_kernels_are_shown_by_target(tmp_path: Path) -> None:
+    sm_90 = {
+        "nearest_code D=64 bf16 rows": {"per_pair": 2.184},
+        "reparameterize_kl D=256 fp32 chunk": {"per_element": 44.562},
+        "reparameterize_kl_bwd D=256 bf16 chunk": {"per_element": 52.75},
+        "gaussian_kl D=256 bf16 chunk": {"per_element": 28.125},
+        "gaussian_kl_bwd D=256 fp32 chunk": {"per_element": 27.812},
+    }
+    record = {"triton": "3.9.0", "targets": {"sm_90": sm_90, "gfx942": {}}}
+    (tmp_path / "compile_report.json").write_text(json.dumps(record), encoding="utf-8")
+    text = report.render([], tmp_path)
+    assert "| D = 64, bf16 | 2.18 | - |" in text
+    assert "| sample and KL, fp32 | 44.56 | - |" in text
+    assert "| sample and KL, backward, bf16 | 52.75 | - |" in text
+    assert "| KL alone, bf16 | 28.12 | - |" in text
+    assert "| KL alone, backward, fp32 | 27.81 | - |" in text
+
+
 def test_only_what_lies_between_the_markers_changes(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", encoding="utf-8")

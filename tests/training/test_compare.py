@@ -9,8 +9,10 @@ from lightning.pytorch import Callback
 from PIL import Image
 
 from aevae_fast.models import VAE, load_model
+from aevae_fast.training import AutoencoderSettings, VAESettings
 from aevae_fast.training.compare import CompareSettings, ComparisonInterrupted, compare, judge, load_compare_settings
 from aevae_fast.training.compare.contenders import contenders
+from aevae_fast.training.families.continuous import ContinuousSettings
 from aevae_fast.training.module import TrainingModule
 
 TINY = CompareSettings(
@@ -54,13 +56,10 @@ def test_the_page_says_what_the_numbers_say(compared):
 
 def test_the_models_differ_only_in_what_is_claimed():
     made = contenders(TINY)
-    shared = [dataclasses.asdict(one.settings) for one in made]
-    for settings in shared:
-        for name in ("noise", "beta", "capacity", "warmup"):
-            settings.pop(name, None)
-    assert all(settings == shared[0] for settings in shared)
-    assert [getattr(one.settings, "noise", None) for one in made] == [0.0, 0.05, None, None]
-    assert [getattr(one.settings, "beta", None) for one in made] == [None, None, 1.0, 4.0]
+    expected = [AutoencoderSettings(), AutoencoderSettings(noise=0.05), VAESettings(), VAESettings(beta=4.0)]
+    names = [field.name for field in dataclasses.fields(ContinuousSettings)]
+    shared = {name: getattr(TINY, name) for name in names}
+    assert [one.settings for one in made] == [dataclasses.replace(settings, **shared) for settings in expected]
 
 
 class StopIn(Callback):
@@ -113,6 +112,16 @@ def test_what_is_in_the_way_is_kept_unless_told(compared, images, run, tmp_path)
             compare(TINY, images, folder, overwrite=True)
     with pytest.raises(ValueError, match=r"expected a comparison, got a run of 'vqvae'"):
         load_compare_settings(run[0])
+
+
+def test_resume_takes_the_settings_that_it_was_begun_with(compared, images, tmp_path):
+    before = {file: file.read_bytes() for file in compared.out.rglob("*") if file.is_file()}
+    other = dataclasses.replace(TINY, seed=1, beta=2.0)
+    with pytest.raises(ValueError, match=r"resume: .*begun with seed 0, not 1, beta 4.0, not 2.0$"):
+        compare(other, images, compared.out, resume=True)
+    assert {file: file.read_bytes() for file in compared.out.rglob("*") if file.is_file()} == before
+    with pytest.raises(FileNotFoundError, match=r"settings.json is not there"):
+        compare(TINY, images, tmp_path / "nowhere", resume=True)
 
 
 @pytest.mark.parametrize(

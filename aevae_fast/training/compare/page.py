@@ -46,15 +46,13 @@ def write_page(metrics: dict[str, Any], claims: list[Claim], picture: str) -> st
         claims: judged by them.
         picture: file name of the picture, beside the page.
     """
-    settings = metrics["settings"]
-    origin = f"{metrics['device']}, torch {metrics['versions']['torch']}"
-    if metrics.get("commit"):
-        origin += f", commit {metrics['commit'][:12]}"
+    settings, seconds = metrics["settings"], metrics["seconds"]
     introduction = (
         f"Four models of one body ({settings['body']}, {settings['channels']} channels, {settings['latent_dim']} "
         f"latents, {settings['likelihood']} likelihood), trained alike on {metrics['data']}: {settings['steps']} steps "
-        f"of {settings['batch_size']} images in the same order, seed {settings['seed']}. {origin}; "
-        f"training took {metrics['seconds']['training']:.0f} s, measuring {metrics['seconds']['measuring']:.0f} s."
+        f"of {settings['batch_size']} images in the same order, seed {settings['seed']}. {metrics['device']}, torch "
+        f"{metrics['versions']['torch']}; training took {seconds['training']:.0f} s, measuring "
+        f"{seconds['measuring']:.0f} s."
     )
     yardstick = metrics["yardsticks"]
     measures = _MEASURES.format(

@@ -82,7 +82,9 @@ def compare(
 
     Raises:
         ValueError, TypeError: a setting is out of range or does not fit the images or this machine, the images have no
-            labels or are too few, or `out` is taken; what is in `out` is as it was then.
+            labels or are too few, or `out` is taken, or holds a comparison by other settings than the one to resume;
+            what is in `out` is as it was then.
+        FileNotFoundError: `resume` without a comparison in `out`.
         ComparisonInterrupted: a signal ended training.
         TrainingDiverged: a loss became NaN or infinite.
     """
@@ -91,7 +93,9 @@ def compare(
     check_data(images)
     for contender in chosen:
         check_run(contender.settings, images)
-    if not resume:
+    if resume:
+        _check_same(settings, load_compare_settings(out), out)
+    else:
         _prepare_out(out, overwrite)
         settings.save(out)
     trained = {}
@@ -125,6 +129,15 @@ def load_compare_settings(out: Path) -> CompareSettings:
         return CompareSettings(**content)  # type: ignore[arg-type]
     except TypeError as error:
         raise ValueError(f"{out / SETTINGS_FILE}: expected the settings of a comparison ({error})") from error
+
+
+def _check_same(settings: CompareSettings, begun: CompareSettings, out: Path) -> None:
+    given, kept = dataclasses.asdict(settings), dataclasses.asdict(begun)
+    differ = [f"{name} {kept[name]!r}, not {value!r}" for name, value in given.items() if value != kept[name]]
+    if differ:
+        raise ValueError(
+            f"resume: expected the settings of the comparison in {out}; it was begun with {', '.join(differ)}"
+        )
 
 
 def _prepare_out(out: Path, overwrite: bool) -> None:
