@@ -55,15 +55,13 @@ def _introduction(metrics: dict[str, Any]) -> str:
     sizes = ", ".join(f"{name} ({size} values)" for name, size in factors.items())
     widths = "-".join(map(str, settings["hidden"]))
     seconds = sum(run["seconds"] for model in metrics["models"].values() for run in model["runs"])
-    origin = f"{metrics['device']}, torch {metrics['versions']['torch']}"
-    if metrics.get("commit"):
-        origin += f", commit {metrics['commit'][:12]}"
     return (
         f"Squares that differ in {sizes}: {images['train']} sprites of {settings['image_size']}×"
         f"{settings['image_size']} pixels to learn from, {images['held_out']} held out. {len(metrics['models'])} kinds "
         f"of model, {settings['seeds']} seeds of each, all with hidden layers of {widths} and {settings['latent_dim']} "
         f"latents, trained alike: {settings['steps']} steps of {settings['batch_size']} images, Adam at "
-        f"{settings['learning_rate']:g}, β warmed up over {settings['warmup']} steps. {origin}; training took "
+        f"{settings['learning_rate']:g}, β warmed up over {settings['warmup']} steps. "
+        f"{metrics['device']}, torch {metrics['versions']['torch']}; training took "
         f"{seconds / 60:.0f} minutes in all."
     )
 
