@@ -64,6 +64,9 @@ class Sprites(Dataset[Tensor]):
         self._values = {
             name: FACTOR_VALUES[name][chosen.get(name, [held.get(name, _HELD[name])])] for name in FACTOR_VALUES
         }
+        turns = self._values["orientation"].remainder(2 * math.pi)  # 2π is drawn as 0 is
+        drawn = {name: values.float() for name, values in (self._values | {"orientation": turns}).items()}
+        self._drawn = drawn | {"shape": self._values["shape"]}  # float32: not every device has float64
 
     def __len__(self) -> int:
         return math.prod(self.factor_sizes)
@@ -126,12 +129,7 @@ class Sprites(Dataset[Tensor]):
         factors = factors.to(device=device, dtype=torch.int64)
         columns = dict(zip(self.factor_names, factors.unbind(1), strict=True))
         still = torch.zeros(len(factors), dtype=torch.int64, device=factors.device)
-        drawn = {
-            name: values.to(factors.device)[columns.get(name, still)].to(
-                values.dtype if name == "shape" else torch.float32
-            )
-            for name, values in self._values.items()
-        }
+        drawn = {name: values.to(factors.device)[columns.get(name, still)] for name, values in self._drawn.items()}
         return render_sprites(**drawn, image_size=self.image_size)
 
     def _check_factors(self, factors: Tensor) -> None:

@@ -87,10 +87,10 @@ def test_x_goes_right_and_y_goes_down():
 
 
 def test_the_first_and_the_last_orientation_are_one():
-    ends = Sprites(("shape", "orientation"), values={"orientation": (0, 39, 20)})
-    images = ends.render(ends.factors).unflatten(0, (3, 3))
-    assert torch.equal(images[:, 0], images[:, 1])
-    assert not torch.equal(images[2, 0], images[2, 2])
+    ends = Sprites(values={"orientation": (0, 39, 20), "x": range(0, 32, 5), "y": (3, 14, 31)})
+    images = ends.render(ends.factors).view(3, 6, 3, 7, 3, 64, 64)
+    assert torch.equal(images[:, :, 0], images[:, :, 1])
+    assert not torch.equal(images[2, :, 0], images[2, :, 2])
 
 
 def test_held_factors_and_sizes():
