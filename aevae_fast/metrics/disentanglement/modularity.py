@@ -41,8 +41,9 @@ def modularity_explicitness(
 
         modularity of j = 1 - Σ_{k ≠ k*} I_jk² / (I_jk*² (F - 1)), k* the factor of the largest
 
-    Explicitness of k: area under the receiver operating characteristic of a logistic regression from all codes to the
-    factor's values, one value against the rest, mean over the values. (The paper then scales it to 0 by chance.)
+    Explicitness of k: area under the receiver operating characteristic of a logistic regression from all codes, brought
+    to mean 0 and variance 1, to the factor's values, one value against the rest, mean over the values. (The paper then
+    scales it to 0 by chance.)
 
     Args:
         codes: `[N, D]`, an array or tensor.
@@ -59,8 +60,10 @@ def modularity_explicitness(
     z, v = check_arrays(codes, factors)
     if v.shape[1] < 2:
         raise ValueError("factors: expected at least 2 columns, to tell one from the others, got 1")
-    train, test = two_parts(z, v, train_samples, test_samples, seed)
-    modularities = _modularities(mutual_information(binned(train[0], bins), train[1]))
+    (x, y), (unseen, labels) = two_parts(z, v, train_samples, test_samples, seed)
+    modularities = _modularities(mutual_information(binned(x, bins), y))
+    center, scale = x.mean(0), np.where(np.ptp(x, 0) > 0, x.std(0), 1.0)
+    train, test = ((x - center) / scale, y), ((unseen - center) / scale, labels)
     explicitnesses = [_explicitness(train, test, factor) for factor in range(v.shape[1])]
     return ModularityExplicitness(
         float(modularities.mean()),

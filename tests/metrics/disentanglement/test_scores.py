@@ -160,5 +160,7 @@ def test_modularity_and_explicitness():
     # A linear map loses nothing to a linear classifier with little penalty.
     assert mixed.explicitness == pytest.approx(one.explicitness, abs=0.01)
     assert one.explicitness > 0.99
+    wide = modularity_explicitness(1e-3 * identity(V) + 5, V)  # the codes' units do not matter
+    assert wide.explicitnesses == pytest.approx(one.explicitnesses, abs=1e-6)
     assert len(two.modularities) == 10
     assert len(two.explicitnesses) == 5
