@@ -1,6 +1,8 @@
 """The ELBO, the β-VAE's loss with and without a capacity, and bits per dimension."""
 
 import math
+from numbers import Real
+from typing import Any
 
 from torch import Tensor
 
@@ -13,6 +15,7 @@ def elbo(log_likelihood: Tensor, kl: Tensor) -> Tensor:
     Both `[B]`, in nats, summed over pixels and over the latent: a mean over either would weigh them against each other.
 
     Raises:
+        TypeError: either is no tensor.
         ValueError: either is not `[B]`.
     """
     _check(log_likelihood, kl)
@@ -33,6 +36,7 @@ def beta_vae_loss(
         beta, capacity: floats, or 0-d tensors, as a schedule gives them.
 
     Raises:
+        TypeError: log_likelihood or kl is no tensor, or beta or capacity no number.
         ValueError: a shape does not fit, or beta or capacity is negative (on CUDA and under `torch.compile` asserted on
             the device, if they are tensors).
     """
@@ -57,6 +61,9 @@ def bits_per_dim(nats: Tensor, dims: int) -> Tensor:
 
 
 def _check(log_likelihood: Tensor, kl: Tensor) -> None:
+    for name, value in (("log_likelihood", log_likelihood), ("kl", kl)):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a tensor of shape [B]; got {type(value).__name__}")
     if log_likelihood.ndim != 1:
         raise ValueError(
             f"log_likelihood must have shape [B], one sum for each image; got {tuple(log_likelihood.shape)}"
@@ -68,10 +75,12 @@ def _check(log_likelihood: Tensor, kl: Tensor) -> None:
         )
 
 
-def _check_weight(name: str, value: float | Tensor) -> None:
+def _check_weight(name: str, value: Any) -> None:
     message = f"{name} must be at least 0 and finite"
     if not isinstance(value, Tensor):
-        if not 0 <= value < math.inf:
+        if not isinstance(value, Real):
+            raise TypeError(f"{name} must be a number or a 0-d tensor; got {value!r}")
+        if not 0 <= float(value) < math.inf:
             raise ValueError(f"{message}; got {value}")
         return
     if value.ndim:

@@ -1,6 +1,6 @@
 """Whole models."""
 
-from .autoencoder import Autoencoder, AutoencoderOutput
+from .autoencoder import Autoencoder, AutoencoderOutput, NotTrainedError
 from .convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from .factor_vae import FactorVAE, FactorVAEOutput
 from .interpolation import interpolate_latents
@@ -19,6 +19,7 @@ __all__ = [
     "ConvolutionalEncoder",
     "FactorVAE",
     "FactorVAEOutput",
+    "NotTrainedError",
     "VAEOutput",
     "VQVAEOutput",
     "interpolate_latents",

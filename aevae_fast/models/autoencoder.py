@@ -30,6 +30,10 @@ class AutoencoderOutput(NamedTuple):
     reconstruction_loss: Tensor
 
 
+class NotTrainedError(RuntimeError):
+    """What only training tells was asked of a model before it."""
+
+
 class Autoencoder(ImageAutoencoder):
     """An image autoencoder with a deterministic latent, and with `noise` the noisy one.
 
@@ -38,7 +42,7 @@ class Autoencoder(ImageAutoencoder):
     noise follows the latents' scale, in the gradient too, so that the encoder has nothing from larger latents.
 
     The training latents' centre, R and range are remembered in `statistics`; `sample` draws latents uniformly from that
-    range, and has nothing to draw from before training.
+    range, and has nothing to draw from before training: `NotTrainedError`.
 
     Args:
         in_channels: channels C of the image (1 grey, 3 colour).
@@ -107,7 +111,7 @@ class Autoencoder(ImageAutoencoder):
 
     def _range(self) -> tuple[Tensor, Tensor]:
         if not self.statistics.weight:
-            raise RuntimeError("the range of the training latents is not known before the model is trained")
+            raise NotTrainedError("the range of the training latents is not known before the model is trained")
         return self.statistics.low, self.statistics.high
 
     def extra_repr(self) -> str:

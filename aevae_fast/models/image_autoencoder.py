@@ -162,6 +162,7 @@ class ImageAutoencoder(LoadsWhole):
 
         Raises:
             TypeError, ValueError: `n` is not a whole number, 0 or more.
+            NotTrainedError: an `Autoencoder` that has seen no training images, whose latents' range is not known.
         """
         check_whole(n=n)
         if n < 0:
@@ -205,6 +206,7 @@ class ImageAutoencoder(LoadsWhole):
 
         Raises:
             TypeError, ValueError: images that do not fit, `steps` below 2, or an element that is not there.
+            NotTrainedError: `low` or `high` left out of an `Autoencoder` that has seen no training images.
         """
         latent = self.encode(x)
         start = self._range()[0] if low is None else torch.tensor(float(low), device=latent.device)

@@ -60,11 +60,11 @@ def write_report(
         "versions": versions(),
     }
     save_model(model, out / MODEL_FOLDER)
+    (out / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")  # first: pictures are the smaller loss
     for name, figure in family.pictures(model, images, train):
         save_figure(figure, out / PICTURES_FOLDER / f"{name}.png")
     curves = family.curves(result.history.train, result.history.evaluated)
     save_figure(curves, out / PICTURES_FOLDER / "curves.png")
-    (out / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")
     return Report(out, train, held_out, metrics)
 
 

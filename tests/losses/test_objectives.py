@@ -103,6 +103,27 @@ def test_bad_input_is_named(message: str, call: Any) -> None:
         call()
 
 
+@pytest.mark.parametrize(
+    ("message", "call"),
+    [
+        ("log_likelihood must be a tensor.*got list", lambda: beta_vae_loss([1.0], KL)),
+        ("kl must be a tensor.*got float", lambda: beta_vae_loss(LL, 1.0)),
+        ("log_likelihood must be a tensor.*got float", lambda: elbo(1.0, KL)),
+        ("beta must be a number or a 0-d tensor; got '4'", lambda: beta_vae_loss(LL, KL, beta="4")),
+        (r"capacity must be a number or a 0-d tensor; got \[1\]", lambda: beta_vae_loss(LL, KL, capacity=[1])),
+    ],
+)
+def test_what_is_no_tensor_is_named(message: str, call: Any) -> None:
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_a_number_for_beta_compiles() -> None:
+    compiled = torch.compile(beta_vae_loss, fullgraph=True, backend="eager", dynamic=True)
+    for beta in (1.0, 2.5, 4):
+        assert compiled(LL, KL, beta=beta, capacity=1.5) == beta_vae_loss(LL, KL, beta=beta, capacity=1.5)
+
+
 def test_an_empty_batch_or_latent_costs_nothing() -> None:
     assert beta_vae_loss(LL[:0], KL[:0]) == 0
     assert balanced_kl(P[:, :0], P[:, :0], P[:, :0], P[:, :0]) == 0

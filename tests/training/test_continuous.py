@@ -11,8 +11,9 @@ from torch import nn
 
 from aevae_fast.data import ImageSplits, ImageTensor
 from aevae_fast.models import VAE, Autoencoder, load_model
-from aevae_fast.training import AutoencoderSettings, VAESettings, evaluate, fit, load_settings
-from aevae_fast.training.families import family_of, log_likelihood
+from aevae_fast.training import AutoencoderSettings, VAESettings, evaluate, fit, load_settings, train_run
+from aevae_fast.training.families import draw_interpolations, family_of, log_likelihood
+from aevae_fast.training.families.vae import VAEFamily
 from aevae_fast.training.runs import build_model
 
 from .conftest import SMALL_NOISY, SMALL_VAE, TINY
@@ -102,6 +103,31 @@ def test_a_latent_of_two_is_drawn_as_a_plane(images):
     model = untrained(dataclasses.replace(SMALL_VAE, latent_dim=2), images)
     names = [name for name, _ in family_of(model).pictures(model, images, None)]
     assert names == ["reconstructions", "samples", "interpolations", "traversals", "manifold"]
+
+
+@pytest.mark.parametrize("settings", [SMALL_VAE, SMALL_NOISY], ids=["vae", "noisy"])
+def test_one_held_out_image_is_enough_to_finish(images, settings, tmp_path):
+    few = ImageSplits("few", ImageTensor(images.train.images[:1]), ImageTensor(images.held_out.images[:1]))
+    settings = dataclasses.replace(settings, steps=2, batch_size=1)
+    report = train_run(settings, few, tmp_path / "run")[1]
+    assert report.metrics["held_out"]["images"] == 1
+    drawn = sorted(file.name for file in (tmp_path / "run" / "pictures").iterdir())
+    assert drawn == [name for name in PICTURES if name != "interpolations.png"]
+    model = load_model(tmp_path / "run" / "model")
+    with pytest.raises(ValueError, match="expected at least 2 held-out images to go between, got 1"):
+        draw_interpolations(model, few.held_out, pairs=1, steps=2)
+
+
+def test_the_numbers_are_kept_when_a_picture_fails(images, tmp_path, monkeypatch):
+    def fails(self, model, images, train):
+        raise OSError("no room for pictures")
+        yield
+
+    monkeypatch.setattr(VAEFamily, "pictures", fails)
+    with pytest.raises(OSError, match="no room for pictures"):
+        train_run(dataclasses.replace(SMALL_VAE, steps=2), images, tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text())["steps"] == 2
+    assert isinstance(load_model(tmp_path / "model"), VAE)
 
 
 class Watched(nn.Module):

@@ -118,7 +118,8 @@ class ContinuousFamily(Family):
         yield "reconstructions", draw_reconstructions(originals, model.reconstruct(originals), title)
         generator = torch.Generator(device_of(model)).manual_seed(SEED)
         yield "samples", draw_grid(model.sample(_SAMPLES, generator=generator), f"Decoded from {self.drawn_from}")
-        yield "interpolations", draw_interpolations(model, images.held_out, pairs=_PAIRS, steps=_STEPS)
+        if len(images.held_out) > 1:
+            yield "interpolations", draw_interpolations(model, images.held_out, pairs=_PAIRS, steps=_STEPS)
         yield "traversals", self._draw_traversals(model, images.held_out)
         if math.prod(model.latent_shape) == 2:
             yield "manifold", _draw_manifold(model, images.held_out)
