@@ -1,4 +1,4 @@
-"""What is measured, on a CPU, on a GPU and in a smoke test: searches, training steps, Gaussian bottlenecks, memory."""
+"""What is measured, on a CPU, on a GPU and in a smoke test: searches, training steps, Gaussian latents, memory."""
 
 from typing import Any, NamedTuple
 
@@ -44,14 +44,42 @@ class LatentCase(NamedTuple):
         return x.to(DTYPES[self.dtype]), upstream.to(DTYPES[self.dtype])
 
 
-AnyCase = Case | LatentCase
+class MixtureCase(NamedTuple):
+    """N points of size D under a mixture of K diagonal Gaussians."""
+
+    rows: int
+    dim: int
+    components: int
+    dtype: str = "fp32"
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.dim}-{self.components}-{self.dtype}"
+
+    @property
+    def elements(self) -> int:
+        return self.rows * self.dim * self.components
+
+    def draw(self, device: torch.device) -> tuple[Tensor, ...]:
+        """z [N, D], means and log-variances [K, D], upstream gradients [N] and [N, D] of the density and marginals."""
+        generator = torch.Generator(device).manual_seed(0)
+        z, mean, logvar, each = (
+            torch.randn(size, self.dim, generator=generator, device=device)
+            for size in (self.rows, self.components, self.components, self.rows)
+        )
+        grad = torch.randn(self.rows, generator=generator, device=device)
+        return z.to(DTYPES[self.dtype]), mean, logvar - 1, grad, each
+
+
+AnyCase = Case | LatentCase | MixtureCase
 
 
 def parse(text: str) -> AnyCase:
     """The case that `str` made `text` of."""
-    sizes, dtype = text.split("-")
+    sizes, *components, dtype = text.split("-")
     rows, dim, *codes = map(int, sizes.split("x"))
-    return Case(rows, dim, *codes, dtype=dtype) if codes else LatentCase(rows, dim, dtype)
+    if components:
+        return MixtureCase(rows, dim, int(components[0]), dtype)
+    return Case(rows, dim, codes[0], dtype) if codes else LatentCase(rows, dim, dtype)
 
 
 _GPU = [
@@ -83,4 +111,23 @@ LATENT = {
     "smoke": [LatentCase(300, 8)],
 }
 LATENT_MEMORY = {"cpu": [LatentCase(65536, 256)], "cuda": [LatentCase(1 << 20, 256)], "smoke": LATENT["smoke"]}
-ALL: tuple[dict[str, list[Any]], ...] = (SEARCH, STEP, LATENT, SEARCH_MEMORY, STEP_MEMORY, LATENT_MEMORY)
+MIXTURE = {
+    "cpu": [MixtureCase(1024, 32, 1024)],
+    "cuda": [MixtureCase(1024, 32, 1024), MixtureCase(4096, 64, 4096)],
+    "smoke": [MixtureCase(30, 8, 20)],
+}
+MIXTURE_MEMORY = {
+    "cpu": [MixtureCase(1024, 64, 1024), MixtureCase(4096, 64, 4096)],
+    "cuda": [MixtureCase(4096, 64, 4096)],
+    "smoke": MIXTURE["smoke"],
+}
+ALL: tuple[dict[str, list[Any]], ...] = (
+    SEARCH,
+    STEP,
+    LATENT,
+    MIXTURE,
+    SEARCH_MEMORY,
+    STEP_MEMORY,
+    LATENT_MEMORY,
+    MIXTURE_MEMORY,
+)

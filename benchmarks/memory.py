@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 
-from . import latent_providers, search_providers, step_providers
-from .cases import AnyCase, Case, parse
+from . import latent_providers, mixture_providers, search_providers, step_providers
+from .cases import AnyCase, parse
 
 PROVIDERS = {
     "search": search_providers.PROVIDERS,
     "step": step_providers.PROVIDERS,
     "latent": latent_providers.PROVIDERS,
+    "mixture": mixture_providers.PROVIDERS,
 }
 
 
@@ -51,7 +52,8 @@ def _cuda_peak(call: Callable[[], Any]) -> int:
 
 def _cpu_peak(kind: str, provider: str, case: AnyCase) -> int:
     device = torch.device("cpu")
-    few = case._replace(rows=64, codes=64) if isinstance(case, Case) else case._replace(rows=64)
+    sizes: dict[str, Any] = {size: 64 for size in ("rows", "codes", "components") if hasattr(case, size)}
+    few = case._replace(**sizes)
     _prepare(kind, provider, few, device)()  # thread pools, lazy imports
     call = _prepare(kind, provider, case, device)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the high-water mark starts again from here

@@ -8,7 +8,7 @@ sizes into memory that is already there.
 
 from typing import NamedTuple
 
-from .cases import Case, LatentCase
+from .cases import Case, LatentCase, MixtureCase
 
 _BYTES = {"fp32": 4, "bf16": 2}
 
@@ -57,6 +57,13 @@ def latent_work(case: LatentCase) -> Work:
     log-variance read, two gradients written; the noise is drawn again, not read."""
     x = case.rows * case.dim * _BYTES[case.dtype]
     return Work(8 * x + 4 * case.rows, 0, 0)
+
+
+def mixture_work(case: MixtureCase) -> Work:
+    """Forward and backward each take one exponential for each (point, component, dimension), at a quarter of the half
+    rate. Points, components and their gradients are read and written once."""
+    moved = 4 * (3 * case.rows + 4 * case.components) * case.dim
+    return Work(moved, 0, 2 * 4 * case.elements)
 
 
 def floor_seconds(work: Work, device_name: str) -> float | None:

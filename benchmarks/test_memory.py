@@ -1,4 +1,4 @@
-"""Peak memory of one call beyond its inputs. A search must not hold anything that grows with N·K."""
+"""Peak memory of one call beyond its inputs. Neither search nor mixture may hold anything that grows with N·K."""
 
 import sys
 from collections.abc import Callable
@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from . import cases
+from .mixture_providers import PROVIDERS as MIXTURE
 from .search_providers import missing
 
-_ALLOWED = 64 << 20  # bytes, at N = 65536, D = 256, K = 16384: the [N, K] matrix alone is 4 GiB
+_ALLOWED = 64 << 20  # bytes: a search's [N, K] matrix alone would be 4 GiB, a mixture's [N, K, D] tensor too
 
 Peak = Callable[[str, str, cases.AnyCase], int]
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads the high-water mark from Linux's /proc")
@@ -42,3 +43,15 @@ def test_training_step(peak: Peak, pytestconfig: pytest.Config, provider: str) -
 def test_latent(peak: Peak, pytestconfig: pytest.Config, provider: str) -> None:
     for case in _cases(cases.LATENT_MEMORY, pytestconfig):
         peak("latent", provider, case)
+
+
+@needs_proc
+@pytest.mark.parametrize("provider", ["aevae_fast", "eager"])
+def test_mixture(peak: Peak, pytestconfig: pytest.Config, provider: str) -> None:
+    """Eager holds several [N, K, D] tensors: measured where they fit."""
+    for case in _cases(cases.MIXTURE_MEMORY, pytestconfig):
+        if MIXTURE[provider].obstacle(case, pytestconfig.getoption("--bench-device")):
+            continue
+        used = peak("mixture", provider, case)
+        if provider == "aevae_fast":
+            assert used < _ALLOWED

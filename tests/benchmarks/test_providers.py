@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from aevae_fast import functional, reference
-from benchmarks import latent_providers, search_providers, step_providers
-from benchmarks.cases import ALL, Case, LatentCase
+from benchmarks import latent_providers, mixture_providers, search_providers, step_providers
+from benchmarks.cases import ALL, Case, LatentCase, MixtureCase, parse
 
 CASE = Case(300, 8, 50)
 CPU = torch.device("cpu")
@@ -63,6 +63,26 @@ def test_latent_providers_take_the_same_step(name: str) -> None:
         latent_providers.refuse_wrong(step(), x, upstream)
     with pytest.raises(ArithmeticError, match="aevae_fast found a KL"):
         latent_providers.refuse_wrong(step() * 1.001, x, upstream)
+
+
+@pytest.mark.parametrize("name", mixture_providers.PROVIDERS)
+def test_mixture_providers_find_the_density(name: str) -> None:
+    provider = mixture_providers.PROVIDERS[name]
+    case = MixtureCase(30, 8, 20)
+    if why := provider.obstacle(case, "cpu"):
+        pytest.skip(why)
+    z, mean, logvar, *upstream = case.draw(CPU)
+    joint = provider.prepare(z, mean, logvar, *upstream)()
+    exact, _ = reference.gaussian_logsumexp(z.double(), mean.double(), logvar.double())
+    torch.testing.assert_close(joint.double(), exact, rtol=1e-5, atol=1e-5)
+    mixture_providers.refuse_wrong(joint, z, mean, logvar, *upstream)
+    with pytest.raises(ArithmeticError, match="aevae_fast is off by"):
+        mixture_providers.refuse_wrong(joint * 1.001, z, mean, logvar, *upstream)
+
+
+def test_cases_are_read_back() -> None:
+    for case in (Case(3, 4, 5, "bf16"), LatentCase(3, 4), MixtureCase(3, 4, 5)):
+        assert parse(str(case)) == case
 
 
 def test_every_case_is_listed_once() -> None:
