@@ -72,9 +72,14 @@ def test_what_cannot_be_measured():
         measure_disentanglement(model, *PARTS)
 
 
-def test_large_sets_are_sampled(monkeypatch):
+def test_of_large_sets_some_images_are_encoded(monkeypatch):
     monkeypatch.setattr("aevae_fast.training.disentanglement.measure._ROWS", 40)
-    assert measure_disentanglement(place_model(), *PARTS, booster="random_forest").images == 40
+    model, encoded = place_model(), []
+    model.encoder.register_forward_hook(lambda module, images, out: encoded.append(len(out)))
+    measured = measure_disentanglement(model, *PARTS, booster="random_forest")
+    assert measured.images == sum(encoded) == 40
+    assert measured == measure_disentanglement(model, *PARTS, booster="random_forest")
+    assert np.array(measured.mig.information)[0].argmax() == 1  # factors stay with their images
 
 
 @pytest.mark.parametrize("codes", [1, 3, 41])

@@ -1,13 +1,14 @@
 """Every disentanglement measure of a trained model at once."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from aevae_fast.data import ImageDataset, evaluation_batches
+from aevae_fast.data import FactorImages, ImageDataset, evaluation_batches
 from aevae_fast.metrics.disentanglement import (
     DCI,
     SAP,
@@ -118,6 +119,21 @@ def _moments(model: Any, images: Tensor) -> tuple[Tensor, Tensor | None]:
     return model.encode(images), None
 
 
+def _some_images(datasets: Sequence[ImageDataset], seed: int) -> list[ImageDataset]:
+    """All images of data sets with factors, or `_ROWS` of them by chance."""
+    total = sum(map(len, datasets))
+    if total <= _ROWS:
+        return list(datasets)
+    chosen = torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:_ROWS].sort().values
+    parts, first = list[ImageDataset](), 0
+    for data in datasets:
+        here = chosen[(chosen >= first) & (chosen < first + len(data))] - first
+        factors, names = factors_of(data)
+        parts += [FactorImages(data, here.tolist(), factors, names)] if len(here) else []
+        first += len(data)
+    return parts
+
+
 def measure_disentanglement(
     model: Any, *datasets: ImageDataset, booster: str = "gradient_boosting", seed: int = 0
 ) -> Disentanglement:
@@ -133,12 +149,10 @@ def measure_disentanglement(
         TypeError, ValueError: images without factors or with one value of a factor only, a model without a continuous
             latent, or images that do not fit it.
     """
-    factors, names = factors_of(*datasets)
-    means, logvars = codes_of(model, *datasets)
-    if len(means) > _ROWS:
-        chosen = torch.randperm(len(means), generator=torch.Generator().manual_seed(seed))[:_ROWS]
-        factors, chosen = factors[chosen], chosen.to(means.device)
-        means, logvars = means[chosen], None if logvars is None else logvars[chosen]
+    factors_of(*datasets)  # before anything is encoded
+    chosen = _some_images(datasets, seed)
+    factors, names = factors_of(*chosen)
+    means, logvars = codes_of(model, *chosen)
     posterior = None if logvars is None else mutual_information_gap_posterior(means, logvars, factors, seed=seed)
     codes = means.cpu()
     return Disentanglement(
