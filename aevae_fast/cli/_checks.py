@@ -18,6 +18,7 @@ from aevae_fast.functional import Impl
 from ._cases import Case, layer_cases, search_cases
 from ._gaussian_cases import gaussian_cases
 from ._gaussian_checks import check_gaussian_kl, check_reparameterize_kl
+from ._mixture_checks import check_gaussian_logsumexp, mixture_cases
 from ._result import Result, timed
 from ._verdict import UNIT, error_share, wrong_indices
 
@@ -167,4 +168,5 @@ def plan(quick: bool, device: torch.device) -> list[Check]:
     checks += [partial(check_ema_update, case) for case in updates]
     gaussians = list(gaussian_cases(quick, elements // 64))
     checks += [partial(check, case) for check in (check_gaussian_kl, check_reparameterize_kl) for case in gaussians]
+    checks += [partial(check_gaussian_logsumexp, case) for case in mixture_cases(quick)]
     return checks

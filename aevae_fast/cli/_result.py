@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from ._cases import Case
 from ._gaussian_cases import GaussianCase
+
+if TYPE_CHECKING:
+    from ._mixture_checks import MixtureCase
 
 
 class Result(NamedTuple):
@@ -15,7 +18,7 @@ class Result(NamedTuple):
     wrong; None where an operation has no such thing."""
 
     operation: str
-    case: Case | GaussianCase
+    case: "Case | GaussianCase | MixtureCase"
     seconds: float
     error: float | None = None
     differing: int | None = None

@@ -19,7 +19,7 @@ def check(
 
     Shapes, dtypes, layouts and data chosen to break a search: tiny codes, data at 1000 ± 0.01, duplicated codes, rows
     midway between two codes, a huge outlier, rows that are not finite; Gaussians in every parameterization, chunks of
-    an encoder's output, priors, clamps, several samples.
+    an encoder's output, priors, clamps, several samples; mixtures with weights, tiny σ, points far from all components.
     """
     import torch
     from rich.console import Console

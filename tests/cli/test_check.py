@@ -12,6 +12,7 @@ from aevae_fast.cli import _checks
 from aevae_fast.cli._cases import DATA, LAYOUTS, Case, lay_out
 from aevae_fast.cli._gaussian_cases import GaussianCase
 from aevae_fast.cli._gaussian_checks import check_gaussian_kl, check_reparameterize_kl
+from aevae_fast.cli._mixture_checks import MixtureCase, check_gaussian_logsumexp, mixture_cases
 from aevae_fast.cli._verdict import error_share, wrong_indices
 from aevae_fast.cli.app import run
 
@@ -24,7 +25,7 @@ def test_everything_is_right_here(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "cases are right" in shown
     operations = ("nearest_code", "vector_quantize", "vector_quantize, backward", "codebook_statistics", "ema_update_")
-    for operation in (*operations, "rotate_to, backward", "gaussian_kl", "reparameterize_kl"):
+    for operation in (*operations, "rotate_to, backward", "gaussian_kl", "reparameterize_kl", "gaussian_logsumexp"):
         assert operation in shown
 
 
@@ -187,3 +188,31 @@ def test_data_keeps_its_promise(data: str) -> None:
     if data == "duplicates":
         assert rows.max() < 8
     assert (rows == -1).any() == (data == "not finite")
+
+
+MIXTURE = MixtureCase(20, 12, 3, torch.float32)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda joint, marginals: (joint * (1 + 1e-4), marginals), id="joint"),
+        pytest.param(scale_last, id="marginals"),
+        pytest.param(
+            lambda joint, marginals: (joint.detach() + 1.001 * (joint - joint.detach()), marginals), id="gradient"
+        ),
+    ],
+)
+def test_a_mistake_with_a_mixture_is_seen(spoil: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    right = functional.gaussian_logsumexp
+    assert all(result.passed for result in check_gaussian_logsumexp(MIXTURE, CPU, None))
+    monkeypatch.setattr(functional, "gaussian_logsumexp", lambda *args, **options: spoil(*right(*args, **options)))
+    assert not all(result.passed for result in check_gaussian_logsumexp(MIXTURE, CPU, None))
+
+
+@pytest.mark.parametrize("impl", [None, "triton"])
+def test_mixtures_are_right_here(impl: Any) -> None:
+    """Every quick case; of the kernels, under the interpreter, the hard data."""
+    for case in mixture_cases(True):
+        if impl is None or case.data != "normal":
+            assert all(result.passed for result in check_gaussian_logsumexp(case, CPU, impl)), case
