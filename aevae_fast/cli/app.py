@@ -1,5 +1,6 @@
 """The commands of `aevae-fast`, and how their errors reach the user."""
 
+import re
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -47,7 +48,20 @@ def run(arguments: list[str]) -> int:
         return fail(str(error), 2)
     except (OSError, ArithmeticError) as error:
         return fail(str(error), 1)
+    except (MemoryError, RuntimeError) as error:
+        wanted = _allocation(error)
+        if wanted is None:
+            raise
+        return fail(f"out of memory ({wanted}); fewer images at a time, or a smaller model, may fit", 1)
     return 0
+
+
+def _allocation(error: Exception) -> str | None:
+    """What memory was wanted; None if the error is another one."""
+    if isinstance(error, MemoryError):
+        return str(error) or "Python's own"
+    wanted = re.search(r"tried to allocate \d[\d.]* \w+", str(error), re.IGNORECASE)  # PyTorch, CPU and CUDA
+    return wanted[0] if wanted else None
 
 
 def fail(message: str, status: int) -> int:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import BatchSize, Device, LearningRate, Overwrite, Seed
+from .options import MOST_STEPS, WIDEST_LATENT, WIDEST_LAYER, BatchSize, Device, LearningRate, Overwrite, Seed
 
 _MODEL, _RUN = "Models", "Run"
 
@@ -16,18 +16,24 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="Folder for what comes of it; default: runs/compare-DATA.", rich_help_panel=_RUN)
     ] = None,
-    steps: Annotated[int, typer.Option(help="Optimizer steps of each model.", rich_help_panel=_RUN)] = 2000,
+    steps: Annotated[
+        int, typer.Option(help="Optimizer steps of each model.", max=MOST_STEPS, rich_help_panel=_RUN)
+    ] = 2000,
     batch_size: BatchSize = 64,
     learning_rate: LearningRate = 1e-3,
     seed: Seed = 0,
     device: Device = "auto",
-    latent_dim: Annotated[int, typer.Option(help="Size of the latent.", rich_help_panel=_MODEL)] = 16,
+    latent_dim: Annotated[
+        int, typer.Option(help="Size of the latent.", max=WIDEST_LATENT, rich_help_panel=_MODEL)
+    ] = 16,
     noise: Annotated[
         float, typer.Option(help="Of the noisy autoencoder, as `train ae --noise`.", rich_help_panel=_MODEL)
     ] = 0.05,
     beta: Annotated[float, typer.Option(help="Of the β-VAE.", rich_help_panel=_MODEL)] = 4.0,
     body: Annotated[str, typer.Option(help="convolutional or mlp.", rich_help_panel=_MODEL)] = "convolutional",
-    channels: Annotated[int, typer.Option(help="Width of the convolutions.", rich_help_panel=_MODEL)] = 32,
+    channels: Annotated[
+        int, typer.Option(help="Width of the convolutions.", max=WIDEST_LAYER, rich_help_panel=_MODEL)
+    ] = 32,
     resume: Annotated[
         Path | None,
         typer.Option(help="Go on with the comparison in this folder, as it was begun.", rich_help_panel=_RUN),

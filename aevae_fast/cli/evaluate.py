@@ -6,14 +6,17 @@ from typing import Annotated
 
 import typer
 
-from .options import Trained, TrainedOn
+from .options import Picture, Trained, TrainedOn
 
 
 def evaluate(
     model: Trained,
     data: TrainedOn = None,
     samples: Annotated[
-        int, typer.Option(help="Of a VAE: latents an image to estimate log p(x) with; 0 leaves it out.", min=0)
+        int,
+        typer.Option(
+            help="Of a VAE: latents an image to estimate log p(x) with; 0 leaves it out.", min=0, max=1_000_000
+        ),
     ] = 100,
     disentanglement: Annotated[
         bool,
@@ -64,8 +67,8 @@ def evaluate(
 def reconstruct(
     model: Trained,
     data: TrainedOn = None,
-    out: Annotated[Path, typer.Option(help="Picture to write (PNG).")] = Path("reconstructions.png"),
-    count: Annotated[int, typer.Option(help="Number of held-out images.", min=1)] = 20,
+    out: Picture = Path("reconstructions.png"),
+    count: Annotated[int, typer.Option(help="Number of held-out images.", min=1, max=1000)] = 20,
 ) -> None:
     """Draw held-out images beside what a trained model makes of them."""
     from aevae_fast.training.families import some_images

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Trained, TrainedOn
+from .options import LARGEST_SEED, Picture, Trained, TrainedOn
 
 
 def generate(
     model: Trained,
-    count: Annotated[int, typer.Option("-n", "--count", help="Number of images.", min=1)] = 64,
-    out: Annotated[Path, typer.Option(help="Picture to write (PNG).")] = Path("samples.png"),
-    seed: Annotated[int, typer.Option(help="Decides which images.")] = 0,
+    count: Annotated[int, typer.Option("-n", "--count", help="Number of images.", min=1, max=10_000)] = 64,
+    out: Picture = Path("samples.png"),
+    seed: Annotated[int, typer.Option(help="Decides which images.", min=0, max=LARGEST_SEED)] = 0,
 ) -> None:
     """Draw new images from a trained model.
 
@@ -21,6 +21,7 @@ def generate(
     """
     import torch
 
+    from aevae_fast.models import NotTrainedError
     from aevae_fast.training.pictures import draw_grid, save_figure
 
     from .trained import load_trained
@@ -28,7 +29,7 @@ def generate(
     trained = _with_latent(load_trained(model), "generate")
     try:
         images = trained.sample(count, generator=torch.Generator().manual_seed(seed))
-    except RuntimeError as error:  # an autoencoder that was saved untrained
+    except NotTrainedError as error:
         raise ValueError(f"{model}: expected a trained model, but {error}") from error
     save_figure(draw_grid(images, f"{len(images)} images from {type(trained).__name__}"), out)
     print(f"Look at {out}")
@@ -38,9 +39,9 @@ def interpolate(
     model: Trained,
     data: TrainedOn = None,
     mode: Annotated[str, typer.Option(help="linear: straight; slerp: along the arc around the origin.")] = "linear",
-    pairs: Annotated[int, typer.Option(help="Number of pairs of images.", min=1)] = 8,
-    steps: Annotated[int, typer.Option(help="Images on the way, both ends included.", min=2)] = 9,
-    out: Annotated[Path, typer.Option(help="Picture to write (PNG).")] = Path("interpolations.png"),
+    pairs: Annotated[int, typer.Option(help="Number of pairs of images.", min=1, max=500)] = 8,
+    steps: Annotated[int, typer.Option(help="Images on the way, both ends included.", min=2, max=500)] = 9,
+    out: Picture = Path("interpolations.png"),
 ) -> None:
     """Draw ways through a trained model's latent space, from one held-out image to another."""
     from aevae_fast.training.families import draw_interpolations

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+LARGEST_SEED = 2**63 - 1
+MOST_STEPS, WIDEST_LATENT, WIDEST_LAYER = 10**9, 2**16, 2**12  # beyond any use, before what overflows or hangs
 _DATA, _RUN = "Data", "Run"
 
 Data = Annotated[
@@ -18,6 +20,7 @@ ImageSize = Annotated[
     int | None,
     typer.Option(
         help="Side of the images in pixels, for photos and sprites (default 32) and folders (default 64).",
+        max=4096,
         rich_help_panel=_DATA,
     ),
 ]
@@ -25,7 +28,9 @@ LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate (Adam).
 BatchSize = Annotated[int, typer.Option(help="Images a step.", min=1, rich_help_panel=_RUN)]
 Seed = Annotated[
     int,
-    typer.Option(help="Decides weights, order of images, random numbers.", min=0, max=2**63 - 1, rich_help_panel=_RUN),
+    typer.Option(
+        help="Decides weights, order of images, random numbers.", min=0, max=LARGEST_SEED, rich_help_panel=_RUN
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_RUN)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that is in the way.", rich_help_panel=_RUN)]
@@ -38,6 +43,14 @@ TrainedOn = Annotated[
         "on."
     ),
 ]
+
+
+def _with_suffix(picture: Path) -> Path:
+    """What matplotlib would write for a name without one."""
+    return picture if picture.suffix else picture.with_suffix(".png")
+
+
+Picture = Annotated[Path, typer.Option(help="Picture to write (PNG).", dir_okay=False, callback=_with_suffix)]
 
 
 _OUTPUT = """
@@ -54,9 +67,11 @@ def _training(
         Path | None,
         typer.Option(help="Folder for everything that comes of it; default: runs/MODEL-DATA.", rich_help_panel=_RUN),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps; default: 2000.", rich_help_panel=_RUN)] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Optimizer steps; default: 2000.", max=MOST_STEPS, rich_help_panel=_RUN)
+    ] = None,
     epochs: Annotated[
-        float | None, typer.Option(help="Passes over the data, instead of --steps.", rich_help_panel=_RUN)
+        float | None, typer.Option(help="Passes over the data, instead of --steps.", max=1e6, rich_help_panel=_RUN)
     ] = None,
     batch_size: BatchSize = 64,
     learning_rate: LearningRate = 1e-3,
@@ -64,7 +79,7 @@ def _training(
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.", rich_help_panel=_RUN)] = "32-true",
     workers: Annotated[
-        int, typer.Option(help="Processes that load images; for large folders.", rich_help_panel=_RUN)
+        int, typer.Option(help="Processes that load images; for large folders.", max=256, rich_help_panel=_RUN)
     ] = 0,
     resume: Annotated[
         Path | None,

@@ -4,17 +4,23 @@ from typing import Annotated
 
 import typer
 
-from .options import with_training_options
+from .options import MOST_STEPS, WIDEST_LATENT, WIDEST_LAYER, with_training_options
 
 train_app = typer.Typer(help="Train a model on images.", no_args_is_help=True)
 
 _MODEL = "Model"
 
 _Channels = Annotated[
-    int, typer.Option(help="Width of the convolutions in encoder and decoder.", rich_help_panel=_MODEL)
+    int,
+    typer.Option(help="Width of the convolutions in encoder and decoder.", max=WIDEST_LAYER, rich_help_panel=_MODEL),
 ]
 _LatentDim = Annotated[
-    int, typer.Option(help="Numbers that an image is squeezed into: the size of the latent.", rich_help_panel=_MODEL)
+    int,
+    typer.Option(
+        help="Numbers that an image is squeezed into: the size of the latent.",
+        max=WIDEST_LATENT,
+        rich_help_panel=_MODEL,
+    ),
 ]
 _Likelihood = Annotated[
     str,
@@ -30,7 +36,9 @@ _Body = Annotated[
 ]
 _Factor = Annotated[
     int,
-    typer.Option(help="Image side over side of the coarsest map of features (2, 4, 8, ...).", rich_help_panel=_MODEL),
+    typer.Option(
+        help="Image side over side of the coarsest map of features (2, 4, 8, ...).", max=4096, rich_help_panel=_MODEL
+    ),
 ]
 _Beta = Annotated[
     float,
@@ -45,7 +53,9 @@ _Capacity = Annotated[
 ]
 _Warmup = Annotated[
     int,
-    typer.Option(help="Steps over which β (with --capacity: the capacity) rises from 0.", rich_help_panel=_MODEL),
+    typer.Option(
+        help="Steps over which β (with --capacity: the capacity) rises from 0.", max=MOST_STEPS, rich_help_panel=_MODEL
+    ),
 ]
 _Prior = Annotated[
     str | None,
@@ -75,11 +85,14 @@ def _train() -> None:
 @with_training_options
 def vqvae(
     context: typer.Context,
-    codebook_size: Annotated[int, typer.Option(help="Number of codes.", rich_help_panel=_MODEL)] = 512,
-    codebook_dim: Annotated[int, typer.Option(help="Width of a code.", rich_help_panel=_MODEL)] = 64,
+    codebook_size: Annotated[int, typer.Option(help="Number of codes.", max=2**20, rich_help_panel=_MODEL)] = 512,
+    codebook_dim: Annotated[int, typer.Option(help="Width of a code.", max=WIDEST_LAYER, rich_help_panel=_MODEL)] = 64,
     channels: _Channels = 64,
     downsampling_factor: Annotated[
-        int, typer.Option(help="Image side over side of the grid of codes (2, 4, 8, ...).", rich_help_panel=_MODEL)
+        int,
+        typer.Option(
+            help="Image side over side of the grid of codes (2, 4, 8, ...).", max=4096, rich_help_panel=_MODEL
+        ),
     ] = 4,
     commitment_weight: Annotated[
         float, typer.Option(help="Weight that ties the encoder to the codes.", rich_help_panel=_MODEL)
@@ -179,7 +192,9 @@ def beta_tcvae(
     sampling: Annotated[
         str, typer.Option(help="How a batch stands for the data: weighted or stratified.", rich_help_panel=_MODEL)
     ] = "weighted",
-    warmup: Annotated[int, typer.Option(help="Steps over which β rises from 0.", rich_help_panel=_MODEL)] = 0,
+    warmup: Annotated[
+        int, typer.Option(help="Steps over which β rises from 0.", max=MOST_STEPS, rich_help_panel=_MODEL)
+    ] = 0,
     likelihood: _Likelihood = "bernoulli",
     body: _Body = "convolutional",
     channels: _Channels = 32,

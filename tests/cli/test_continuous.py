@@ -1,13 +1,15 @@
 """The commands around autoencoders and VAEs: what a newcomer types, and what comes of mistakes."""
 
 import json
+import math
 import shutil
 
 import pytest
+import torch
 from PIL import Image
 
 from aevae_fast.cli.app import run
-from aevae_fast.models import Autoencoder, save_model
+from aevae_fast.models import Autoencoder, load_model, save_model
 
 TINY = ["--data", "digits", "--steps", "4", "--batch-size", "32", "--channels", "8", "--latent-dim", "3"]
 CPU = ["--device", "cpu"]
@@ -97,6 +99,96 @@ def test_an_autoencoder_without_training_is_named(tmp_path, capsys):
     save_model(Autoencoder(1, 8, channels=4), tmp_path)
     assert run(["generate", str(tmp_path)]) == 2
     assert "expected a trained model, but the range of the training latents is not known" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["generate", "interpolate", "reconstruct", "evaluate"])
+def test_weights_that_are_nan_draw_nothing(vae, command, tmp_path, capsys):
+    run_folder, picture = tmp_path / "run", tmp_path / "picture.png"
+    shutil.copytree(vae, run_folder)
+    model = load_model(run_folder / "model")
+    next(model.decoder.parameters()).data.fill_(math.nan)
+    save_model(model, run_folder / "model")
+    assert run([command, str(run_folder), "--out", str(picture)]) == 1
+    error = capsys.readouterr().err
+    assert "nan" in error.lower()
+    assert error.count("\n") == 1
+    assert not picture.exists()
+
+
+@pytest.mark.parametrize("command", ["generate", "interpolate", "reconstruct", "evaluate"])
+def test_weights_that_are_cut_off_are_named(vae, command, tmp_path, capsys):
+    shutil.copytree(vae, tmp_path / "run")
+    weights = tmp_path / "run" / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert run([command, str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"aevae-fast: {weights}: expected weights in the safetensors format, got a broken file")
+    assert error.count("\n") == 1
+
+
+def test_too_little_memory_is_called_so_and_other_errors_are_not_hidden(vae, tmp_path, monkeypatch, capsys):
+    command = ["generate", str(vae), "--out", str(tmp_path / "picture.png")]
+    monkeypatch.setattr("aevae_fast.models.VAE.sample", lambda model, n, generator: torch.empty(1 << 50))
+    assert run(command) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"aevae-fast: out of memory (tried to allocate {4 << 50} bytes); fewer images")
+    assert error.count("\n") == 1
+    monkeypatch.setattr("aevae_fast.models.VAE.sample", lambda model, n, generator: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="size"):
+        run(command)
+
+
+def test_the_picture_that_is_named_is_there(vae, tmp_path, capsys):
+    for command in ("generate", "interpolate", "reconstruct"):
+        assert run([command, str(vae), "--out", str(tmp_path / command)]) == 0
+        assert f"Look at {tmp_path / command}.png\n" in capsys.readouterr().out
+        assert (tmp_path / f"{command}.png").is_file()
+        assert run([command, str(vae), "--out", str(tmp_path)]) == 2
+        assert "--out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "discretized_logistic"])
+def test_other_likelihoods_train_and_draw(likelihood, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run(["train", "vae", *TINY, *CPU, "--body", "mlp", "--likelihood", likelihood, "--out", str(out)]) == 0
+    assert json.loads((out / "metrics.json").read_text())["settings"]["likelihood"] == likelihood
+    for command in (["generate"], ["interpolate", "--mode", "slerp"]):
+        assert run([*command, str(out), "--out", str(tmp_path / "picture.png")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        (["train", "vae"], "--warmup", "99999999999999999999"),
+        (["train", "vae"], "--latent-dim", "100000000000"),
+        (["train", "vae"], "--channels", "100000000000"),
+        (["train", "vae"], "--downsampling-factor", "1180591620717411303424"),
+        (["train", "vae"], "--image-size", "100000000000"),
+        (["train", "vae"], "--workers", "100000000000"),
+        (["train", "vae"], "--steps", "99999999999999999999"),
+        (["train", "vae"], "--epochs", "1e308"),
+        (["train", "vae"], "--epochs", "inf"),
+        (["train", "vae"], "--seed", "99999999999999999999"),
+        (["train", "vqvae"], "--codebook-size", "100000000000"),
+        (["train", "vqvae"], "--codebook-dim", "100000000000"),
+        (["train", "beta-tcvae"], "--warmup", "99999999999999999999"),
+        (["compare"], "--steps", "99999999999999999999"),
+        (["compare"], "--latent-dim", "100000000000"),
+        (["compare"], "--channels", "100000000000"),
+        (["generate", "x"], "--seed", "99999999999999999999"),
+        (["generate", "x"], "--seed", "-1"),
+        (["generate", "x"], "-n", "2000000000"),
+        (["interpolate", "x"], "--pairs", "2000000000"),
+        (["interpolate", "x"], "--steps", "2000000000"),
+        (["reconstruct", "x"], "--count", "2000000000"),
+        (["evaluate", "x"], "--samples", "2000000000"),
+    ],
+)
+def test_what_no_machine_can_do_names_the_option(command, option, value, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    assert run([*command, option, value]) == 2
+    assert f"Invalid value for '{option}'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

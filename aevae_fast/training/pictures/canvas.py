@@ -21,7 +21,13 @@ def save_figure(figure: Figure, file: Path, dpi: int = 150) -> None:
 
 
 def show(axes: Axes, image: Tensor) -> None:
-    """An image `[C, H, W]`, values in [0, 1], grey or in colour."""
+    """An image `[C, H, W]`, values in [0, 1], grey or in colour.
+
+    Raises:
+        ArithmeticError: a value is NaN or infinite, which would look like an image of some grey.
+    """
+    if not image.isfinite().all():
+        raise ArithmeticError("expected images with finite values to draw, got NaN or infinity: the model is broken")
     pixels = image.detach().cpu().permute(1, 2, 0).clamp(0, 1).numpy()
     axes.imshow(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
 
