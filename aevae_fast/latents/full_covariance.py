@@ -39,7 +39,8 @@ class FullCovarianceGaussianLatent(Latent):
         `[B, ..., D·(D + 1)/2, ...]`.
         prior: a `Prior` over the flattened latent, N(0, I) where absent. The KL under one that is no diagonal Gaussian
             is the Monte-Carlo estimate of one sample, and takes neither free bits nor samples.
-        generator: on x's device; torch's default one where absent, which `torch.compile` needs.
+        generator: on x's device; torch's default one where absent, which `torch.compile` and activation checkpointing
+            need.
         Returns z (x's dtype; `[B, ..., D, ...]`, or with samples in front) and kl (nats, float32, float64 for float64:
         z's shape without dim, `[B]` or 0-d).
 
@@ -119,11 +120,12 @@ class FullCovarianceGaussianLatent(Latent):
     ) -> tuple[Tensor, Tensor]:
         """Under a prior that is no Gaussian: one sample says what the KL is."""
         check_estimate(prior, self.free_bits, self.samples, self.reduction)
-        mean = parts[0]
+        mean, log_diagonal, below = parts
         noise = self._noise(mean, 1, generator)
-        drawn = self._back(self._sample(*parts, noise)[0], mean.ndim)
-        kl = self._log_density(noise[0], parts[1]) - prior.log_prob(drawn.flatten(1))
-        return drawn if self.training else self._back(mean, mean.ndim), reduce(kl, self.reduction)
+        drawn = self._back(self._sample(mean.to(noise.dtype), log_diagonal, below, noise)[0], mean.ndim)
+        kl = self._log_density(noise[0], log_diagonal) - prior.log_prob(drawn.flatten(1))
+        z = drawn.to(mean.dtype) if self.training else self._back(mean, mean.ndim)
+        return z, reduce(kl, self.reduction)
 
     def _log_density(self, noise: Tensor, log_diagonal: Tensor) -> Tensor:
         """log q of mean + L·noise, summed over all positions: `[B, ..., D]` → `[B]`."""

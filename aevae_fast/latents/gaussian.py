@@ -121,10 +121,11 @@ class GaussianLatent(Latent):
     ) -> tuple[Tensor, Tensor]:
         """Under a prior that is no Gaussian: one sample says what the KL is."""
         check_estimate(prior, self.free_bits, self.samples, self.reduction)
-        z, _ = functional.reparameterize_kl(mean, logvar, generator=generator, **self._parameter, impl=self.impl)
-        wide = torch.promote_types(mean.dtype, torch.float32)
-        flat = [tensor.flatten(1) for tensor in (mean, self._logvar(logvar.to(wide)), z)]
-        return z if self.training else mean, reduce(prior.kl(*flat), self.reduction)
+        wide = torch.promote_types(mean.dtype, torch.float32)  # z is rounded after its density was taken
+        parts = mean.to(wide), logvar.to(wide)
+        z, _ = functional.reparameterize_kl(*parts, generator=generator, **self._parameter, impl=self.impl)
+        flat = [tensor.flatten(1) for tensor in (parts[0], self._logvar(parts[1]), z)]
+        return z.to(mean.dtype) if self.training else mean, reduce(prior.kl(*flat), self.reduction)
 
     def mean(self, encoded: Tensor) -> Tensor:
         return self._halves(encoded)[0]

@@ -112,6 +112,20 @@ def test_the_kl_under_a_mixture_is_of_the_sample(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LATENTS)
+def test_in_low_precision_the_estimate_is_of_the_sample_before_its_rounding(name: str) -> None:
+    """A posterior narrower than bfloat16's steps: log q of the rounded z would be hundreds of nats away."""
+    latent, prior = make_latent(name), MixturePrior(DIM, components=3)
+    x = encoded(latent, dtype=torch.bfloat16)
+    x[:, DIM : 2 * DIM] = -16 if name == "gaussian" else -8
+    x[:, 2 * DIM :] = 0
+    z, kl = latent(x, prior=prior, generator=torch.Generator().manual_seed(1))
+    wide, expected = latent(x.float(), prior=prior, generator=torch.Generator().manual_seed(1))
+    assert z.dtype == torch.bfloat16
+    assert torch.equal(z, wide.bfloat16())
+    torch.testing.assert_close(kl, expected)
+
+
+@pytest.mark.parametrize("name", LATENTS)
 def test_widths_and_names(name: str) -> None:
     latent = make_latent(name)
     assert latent.name == name
