@@ -26,6 +26,7 @@ from .compile_record import complaints, read_details, read_sweep, sweep_path, wr
 from .compile_record import line as short
 from .gaussian_cases import Variant, gaussian_case, gaussian_cases
 from .machine_code import TARGETS, Case, compile_case
+from .mixture_cases import mixture_cases
 
 MAIN = ("sm_80", "sm_90", "sm_100", "gfx942")
 
@@ -57,6 +58,7 @@ def main_cases(arch: str) -> Iterator[Case]:
     for metric in ("cosine", "dot") if full else ():
         yield search_case("vector_quantize", 64, "fp32", "rows", arch, metric)
     yield from gaussian_cases(arch)
+    yield from mixture_cases()
     if full:
         yield gaussian_case("reparameterize_kl", 8, "bf16", "chunk", arch)
         for variant in (Variant("std"), Variant("softplus"), Variant(prior=True), Variant(reduction="latent")):
@@ -79,6 +81,7 @@ def every_case(arch: str) -> Iterator[Case]:
     for dimension in DIMENSIONS:
         yield from code_cases(dimension, arch, METRICS)
     yield from gaussian_cases(arch, every=True)
+    yield from mixture_cases(every=True)
 
 
 def measure(arch: str, chosen: Iterable[Case]) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,7 @@ class Recorder:
     def __getitem__(self, grid: Any) -> Any:
         return self._launch
 
-    def _launch(self, *positional: Any, num_warps: int, enable_fp_fusion: bool, **named: Any) -> None:
+    def _launch(self, *positional: Any, num_warps: int, enable_fp_fusion: bool = True, **named: Any) -> None:
         assert enable_fp_fusion
         values = dict(zip(self.kernel.arg_names, positional, strict=False)) | named
         self.seen = {p.name: values[p.name] if p.is_constexpr else kind(values[p.name]) for p in self.kernel.params}

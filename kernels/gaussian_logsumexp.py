@@ -34,8 +34,9 @@ def _weights(weight_ptr, diagonals_ptr, row, column, K, DIAGONALS: tl.constexpr)
 
 @triton.jit
 def _place(index, d, size, D):
-    """Where [index, d] lies in a [size, D] tensor, and whether it is inside."""
-    return index.to(tl.int64) * D + d, (index < size) & (tl.zeros_like(index) + d < D)
+    """Where [d, index] lies in a [D, size] tensor, so that neighbours are read together; and whether it is inside."""
+    dimension = tl.zeros_like(index) + d
+    return dimension.to(tl.int64) * size + index, (index < size) & (dimension < D)
 
 
 @triton.jit
@@ -63,7 +64,7 @@ def _joint_kernel(
     z_ptr, mean_ptr, scale_ptr, base_ptr, weight_ptr, diagonals_ptr, joint_ptr, B, K, D,
     DIAGONALS: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    # z :: [B, D] fp16|bf16|fp32   mean, scale :: [K, D] fp32   base, weight :: [K] fp32   joint :: [B] fp32
+    # z :: [D, B] fp16|bf16|fp32   mean, scale :: [D, K] fp32   base, weight :: [K] fp32   joint :: [B] fp32
     row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
     highest = tl.full([BLOCK_B], -float("inf"), tl.float32)
     total = tl.zeros([BLOCK_B], tl.float32)
@@ -146,7 +147,8 @@ def _rows_bwd_kernel(
     DIAGONALS: tl.constexpr, HAS_JOINT: tl.constexpr, HAS_MARGINALS: tl.constexpr,
     BLOCK_B: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    # grad_z :: [B, D] like z; the rest as in _joint_kernel and _marginals_kernel
+    # marginals, grad_marginals :: [D, B] fp32   offset :: [D, K] fp32   grad_z :: [B, D] like z
+    # The rest as in _joint_kernel.
     row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
     first, place = tl.program_id(1) * BLOCK_D, tl.arange(0, BLOCK_D)
     total = tl.zeros([BLOCK_B, BLOCK_D], tl.float32)
@@ -212,11 +214,11 @@ def _components_bwd_kernel(
 
 
 class _Components(NamedTuple):
-    """The mixture as the kernels read it."""
+    """The mixture as the kernels read it: the joint density's and the gradients' [D, K], the marginals' [K, D]."""
 
-    mean: torch.Tensor  # [K, D] fp32
-    scale: torch.Tensor  # [K, D] fp32: 1/σ
-    offset: torch.Tensor  # [K, D] fp32: -½(ln σ² + ln 2π)
+    mean: torch.Tensor  # fp32
+    scale: torch.Tensor  # fp32: 1/σ
+    offset: torch.Tensor  # fp32: -½(ln σ² + ln 2π)
     base: torch.Tensor  # [K] fp32: its sum over D
     weight: torch.Tensor  # [K] fp32
     diagonals: torch.Tensor  # [J] fp32, never empty
@@ -230,6 +232,15 @@ def _prepare(
     weight = mean.new_zeros(len(mean)) if log_weight is None else log_weight.contiguous()
     values = torch.tensor(diagonals or [0.0], device=mean.device)
     return _Components(mean, torch.exp(-0.5 * logvar), offset, offset.sum(1), weight, values)
+
+
+def _transposed(parts: _Components) -> _Components:
+    return parts._replace(**{name: _turned(getattr(parts, name)) for name in ("mean", "scale", "offset")})
+
+
+def _turned(tensor: torch.Tensor) -> torch.Tensor:
+    """[N, D] → [D, N], contiguous."""
+    return tensor.T.contiguous()
 
 
 def _block_d(dimension: int) -> int:
@@ -246,17 +257,17 @@ def gaussian_logsumexp(
     marginals = torch.empty((batch, dimension) if per_dim else (0,), device=z.device)
     if batch == 0:
         return joint, marginals
-    z, parts = z.contiguous(), _prepare(mean, logvar, log_weight, diagonals)
-    sizes = (batch, size, dimension)
+    parts = _prepare(mean, logvar, log_weight, diagonals)
+    sizes, turned = (batch, size, dimension), _transposed(parts)
     _joint_kernel[(triton.cdiv(batch, 32),)](
-        z, parts.mean, parts.scale, parts.base, parts.weight, parts.diagonals, joint, *sizes,
+        _turned(z), turned.mean, turned.scale, parts.base, parts.weight, parts.diagonals, joint, *sizes,
         DIAGONALS=len(diagonals), BLOCK_B=32, BLOCK_K=64, num_warps=4,
     )  # fmt: skip
     if per_dim:
         block_d = _block_d(dimension)
         block_b = max(4, 512 // block_d)
         _marginals_kernel[(triton.cdiv(batch, block_b), triton.cdiv(dimension, block_d))](
-            z, parts.mean, parts.scale, parts.offset, parts.weight, parts.diagonals, marginals, *sizes,
+            z.contiguous(), parts.mean, parts.scale, parts.offset, parts.weight, parts.diagonals, marginals, *sizes,
             DIAGONALS=len(diagonals), BLOCK_B=block_b, BLOCK_D=block_d, num_warps=4,
         )  # fmt: skip
     return joint, marginals
@@ -276,11 +287,11 @@ def gaussian_logsumexp_backward(
     grad_weight = torch.zeros(triton.cdiv(dimension, block_d), size, device=z.device)
     if batch == 0:
         return grad_z, grad_mean, grad_logvar, grad_weight.sum(0)
-    z, parts = z.contiguous(), _prepare(mean, logvar, log_weight, diagonals)
+    parts = _transposed(_prepare(mean, logvar, log_weight, diagonals))
     inputs = (
-        z, *parts, joint, marginals,
+        _turned(z), *parts, joint, marginals if grad_marginals is None else _turned(marginals),
         joint if grad_joint is None else grad_joint,
-        marginals if grad_marginals is None else grad_marginals.contiguous(),
+        marginals if grad_marginals is None else _turned(grad_marginals),
     )  # fmt: skip
     sizes = (batch, size, dimension, 0 if grad_joint is None else grad_joint.stride(0))
     options = {

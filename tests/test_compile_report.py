@@ -43,6 +43,14 @@ arch, names = json.loads(sys.argv[1])
 chosen = [case for case in main_cases(arch) if case.name in names] if names else brief_cases(arch)
 print(json.dumps({name: line(row) for name, row in measure(arch, chosen).items()}))
 """
+MIXTURES = """
+import json, sys
+from benchmarks.compile_record import line
+from benchmarks.compile_report import measure
+from benchmarks.mixture_cases import mixture_cases
+arch = json.loads(sys.argv[1])
+print(json.dumps({name: line(row) for name, row in measure(arch, mixture_cases()).items()}))
+"""
 LIST = """
 import json
 from benchmarks.compile_report import TARGETS, every_case
@@ -79,6 +87,14 @@ def test_a_sample_is_as_recorded(arch: str, names: list[str]) -> None:
         assert compile_record.faults(arch, row) == [], name
         if triton.__version__ == record["triton"]:
             assert compile_record.grown(row, compile_record.line(record["targets"][arch][name])) == [], name
+
+
+@pytest.mark.parametrize("arch", compile_report.MAIN)
+def test_mixture_kernels_fit(arch: str) -> None:
+    found = run(MIXTURES, arch)
+    assert len(found) == 7
+    for name, row in found.items():
+        assert compile_record.faults(arch, row) == [], name
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
