@@ -89,7 +89,7 @@ def test_a_sample_is_as_recorded(arch: str, names: list[str]) -> None:
             assert compile_record.grown(row, compile_record.line(record["targets"][arch][name])) == [], name
 
 
-@pytest.mark.parametrize("arch", compile_report.MAIN)
+@pytest.mark.parametrize("arch", ["sm_90", "gfx942"])
 def test_mixture_kernels_fit(arch: str) -> None:
     found = run(MIXTURES, arch)
     assert len(found) == 7
