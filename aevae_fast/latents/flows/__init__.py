@@ -1,11 +1,12 @@
 """Invertible maps: the volume they change is known, so that densities go through them."""
 
 from .chain import FlowChain
+from .coupling import CouplingFlow, SplineFlow
 from .flow import Flow
 from .planar import PlanarFlow
 from .radial import RadialFlow
 from .registry import FLOWS, make_flow
-from .zuko import AutoregressiveFlow, CouplingFlow, SplineFlow, ZukoFlow
+from .zuko import AutoregressiveFlow, ZukoFlow
 
 __all__ = [
     "FLOWS",

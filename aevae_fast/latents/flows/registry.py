@@ -4,10 +4,11 @@ from typing import Any
 
 from .._checks import check_count
 from .chain import FlowChain
+from .coupling import CouplingFlow, SplineFlow
 from .flow import Flow
 from .planar import PlanarFlow
 from .radial import RadialFlow
-from .zuko import AutoregressiveFlow, CouplingFlow, SplineFlow
+from .zuko import AutoregressiveFlow
 
 _LAYERS: tuple[type[Flow], ...] = (PlanarFlow, RadialFlow)
 _NETWORKS: tuple[type[Flow], ...] = (CouplingFlow, SplineFlow, AutoregressiveFlow)

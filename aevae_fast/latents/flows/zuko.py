@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._checks import check_count
 from .flow import Flow
 
 
 class ZukoFlow(Flow):
-    """A transform of the package zuko, which `pip install 'aevae_fast[flows]'` brings. z and its networks are taken in
-    their parameters' dtype, autocast or not.
+    """A flow of networks of the package zuko, which `pip install 'aevae_fast[flows]'` brings. z and its networks are
+    taken in their parameters' dtype, autocast or not. `torch.compile` breaks the graph at zuko's transforms.
 
     Args:
         dim: D.
@@ -26,48 +26,29 @@ class ZukoFlow(Flow):
 
     def __init__(self, dim: int, *, transforms: int = 3, hidden: Sequence[int] = (64, 64)) -> None:
         super().__init__(dim)
-        check_count("transforms", transforms)
+        self.transforms = check_count("transforms", transforms)
         if not isinstance(hidden, list | tuple):
             raise TypeError(f"hidden must be a sequence of widths; got {type(hidden).__name__}")
         self.hidden = [check_count("hidden", width) for width in hidden]
-        self.transform = self._build(_zuko(), features=dim, transforms=transforms, hidden_features=self.hidden)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(z.device.type, enabled=False):
-            y, log_det = self.transform().call_and_ladj(self._inside(z))
+            y, log_det = self._forward(self._inside(z))
         return y.to(z.dtype), log_det.to(z.dtype)
 
     @torch.no_grad()
     def inverse(self, y: Tensor) -> Tensor:
         with torch.autocast(y.device.type, enabled=False):
-            return self.transform().inv(self._inside(y)).to(y.dtype)
+            return self._inverse(self._inside(y)).to(y.dtype)
 
     def _inside(self, tensor: Tensor) -> Tensor:
         return tensor.to(next(self.parameters()).dtype)
 
-    def _build(self, zuko: Any, **options: Any) -> Any:
+    def _forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
-
-class CouplingFlow(ZukoFlow):
-    """Affine couplings, half the numbers scaled and shifted by what a network makes of the other half; Dinh et al. 2017
-    (arXiv:1605.08803). Both directions take one pass. It takes a dim of 2 or more."""
-
-    name = "coupling"
-
-    def _build(self, zuko: Any, **options: Any) -> Any:
-        return _coupling(zuko, self.dim, **options)
-
-
-class SplineFlow(ZukoFlow):
-    """Couplings by monotonic rational-quadratic splines of 8 bins on [-5, 5], the identity beyond; Durkan et al. 2019
-    (arXiv:1906.04032). Both directions take one pass. It takes a dim of 2 or more."""
-
-    name = "spline"
-
-    def _build(self, zuko: Any, **options: Any) -> Any:
-        univariate, shapes = zuko.transforms.MonotonicRQSTransform, [(8,), (8,), (7,)]
-        return _coupling(zuko, self.dim, univariate=univariate, shapes=shapes, **options)
+    def _inverse(self, y: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
 class AutoregressiveFlow(ZukoFlow):
@@ -76,19 +57,31 @@ class AutoregressiveFlow(ZukoFlow):
 
     name = "autoregressive"
 
-    def _build(self, zuko: Any, **options: Any) -> Any:
-        return zuko.flows.MAF(**options).transform
+    def __init__(self, dim: int, *, transforms: int = 3, hidden: Sequence[int] = (64, 64)) -> None:
+        super().__init__(dim, transforms=transforms, hidden=hidden)
+        maf = import_zuko().flows.MAF(features=dim, transforms=transforms, hidden_features=self.hidden)
+        self.transform: nn.Module = maf.transform
+
+    def _forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        y, log_det = self.transform().call_and_ladj(z)
+        return y, log_det
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        z: Tensor = self.transform().inv(y)
+        return z
 
 
-def _coupling(zuko: Any, dim: int, **options: Any) -> Any:
-    if dim < 2:
-        raise ValueError(f"dim must be at least 2 for a coupling, which splits it in two; got {dim}")
-    return zuko.flows.NICE(**options).transform
+def import_zuko() -> Any:
+    """The package.
 
-
-def _zuko() -> Any:
+    Raises:
+        ImportError: it is not installed.
+    """
     try:
         import zuko
+        import zuko.flows
+        import zuko.nn
+        import zuko.transforms
     except ImportError as error:
         raise ImportError("this flow needs the package zuko: pip install 'aevae_fast[flows]'") from error
     return zuko
