@@ -33,7 +33,7 @@ PAIRS = [  # a Vamp prior is made of diagonal Gaussians
     for latent in ("gaussian", "full_covariance")
     if (name, latent) != ("vamp", "full_covariance")
 ]
-COMPILED = ["standard", "gaussian", "mixture", "vamp", "planar", "radial"]
+COMPILED = ["standard", "gaussian", "mixture", "vamp", "planar", "radial", "coupling", "spline"]
 
 
 def model(name: str, **options: Any) -> Any:

@@ -12,7 +12,7 @@ from .flow import Flow
 
 class ZukoFlow(Flow):
     """A flow of networks of the package zuko, which `pip install 'aevae_fast[flows]'` brings. z and its networks are
-    taken in their parameters' dtype, autocast or not. `torch.compile` breaks the graph at zuko's transforms.
+    taken in their parameters' dtype, autocast or not.
 
     Args:
         dim: D.
@@ -53,7 +53,8 @@ class ZukoFlow(Flow):
 
 class AutoregressiveFlow(ZukoFlow):
     """Each number scaled and shifted by what a masked network makes of those before it; Papamakarios et al. 2017
-    (arXiv:1705.07057). `forward` takes one pass, `inverse` one for each number."""
+    (arXiv:1705.07057). `forward` takes one pass, `inverse` one for each number. `torch.compile` breaks the graph at it.
+    """
 
     name = "autoregressive"
 
