@@ -71,7 +71,7 @@ def _training(
         int | None, typer.Option(help="Optimizer steps; default: 2000.", max=MOST_STEPS, rich_help_panel=_RUN)
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option(help="Passes over the data, instead of --steps.", max=1e6, rich_help_panel=_RUN)
+        float | None, typer.Option(help="Passes over the data, instead of --steps.", rich_help_panel=_RUN)
     ] = None,
     batch_size: BatchSize = 64,
     learning_rate: LearningRate = 1e-3,

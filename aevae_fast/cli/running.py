@@ -14,6 +14,8 @@ from aevae_fast.data import ImageSplits, load_images
 from aevae_fast.training import Evaluation, FitResult, Report, RunSettings, load_settings, train_run
 from aevae_fast.training.families import FAMILIES
 
+from .options import MOST_STEPS
+
 _FREE_ON_RESUME = {"resume", "steps", "epochs", "device", "workers"}
 
 
@@ -86,7 +88,10 @@ def _steps(settings: RunSettings, images: ImageSplits, steps: int | None, epochs
         return settings.steps if steps is None else steps
     if not 0 < epochs < math.inf:
         raise ValueError(f"epochs: expected a positive number, got {epochs}")
-    return max(1, round(epochs * len(images.train) / settings.batch_size))
+    a_pass = len(images.train) / settings.batch_size
+    if epochs * a_pass > MOST_STEPS:
+        raise ValueError(f"epochs: expected at most {MOST_STEPS / a_pass:.0f} (--steps {MOST_STEPS}), got {epochs}")
+    return max(1, round(epochs * a_pass))
 
 
 def say_interrupted(console: Console, result: FitResult, command: str) -> NoReturn:

@@ -57,6 +57,7 @@ def test_evaluate_and_reconstruct(trained, tmp_path, capsys):
         pytest.param([*TRAIN, "--batch-size", "99999"], "batch_size: expected 1 to 1617", id="batch-too-large"),
         pytest.param([*TRAIN, "--steps", "5", "--epochs", "1"], "expected one of the two", id="steps-and-epochs"),
         pytest.param([*TRAIN, "--epochs", "nan"], "epochs: expected a positive number, got nan", id="no-epochs"),
+        pytest.param([*TRAIN, "--epochs", "1e308"], "epochs: expected at most 19789734 ", id="too-many-epochs"),
         pytest.param(["train", "vqvae", "--resume", "nowhere"], "nowhere/settings.json is not there", id="no-run"),
         pytest.param(["evaluate", "nowhere"], "nowhere: expected a saved model", id="no-model"),
     ],

@@ -166,8 +166,6 @@ def test_other_likelihoods_train_and_draw(likelihood, tmp_path, capsys):
         (["train", "vae"], "--image-size", "100000000000"),
         (["train", "vae"], "--workers", "100000000000"),
         (["train", "vae"], "--steps", "99999999999999999999"),
-        (["train", "vae"], "--epochs", "1e308"),
-        (["train", "vae"], "--epochs", "inf"),
         (["train", "vae"], "--seed", "99999999999999999999"),
         (["train", "vqvae"], "--codebook-size", "100000000000"),
         (["train", "vqvae"], "--codebook-dim", "100000000000"),

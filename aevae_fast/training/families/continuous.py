@@ -121,7 +121,7 @@ class ContinuousFamily(Family):
         if len(images.held_out) > 1:
             yield "interpolations", draw_interpolations(model, images.held_out, pairs=_PAIRS, steps=_STEPS)
         yield "traversals", self._draw_traversals(model, images.held_out)
-        if math.prod(model.latent_shape) == 2:
+        if math.prod(model.latent_shape) == 2 and len(images.held_out) > 1:
             yield "manifold", _draw_manifold(model, images.held_out)
 
     def curves(self, train: History, held_out: History) -> Figure:
