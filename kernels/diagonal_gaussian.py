@@ -44,10 +44,11 @@ def _exp_and_excess(w):
     twice = f * f * (1.00000000e00 + f * (3.33331540e-01 + f * twice))
     q = f + 0.5 * twice
     power = tl.exp2(n)
-    sigma = power + power * q
-    slope = sigma * sigma - 1.0
-    h = tl.where(n == 0.0, twice + q * q, slope - w)
-    return sigma, h, tl.where(n == 0.0, 2.0 * q + q * q, slope)
+    near = twice + q * q
+    square = power * power  # σ² = square·(1 + q)², of which 1 + near + 2f is the second; squaring σ doubles its error
+    rest = near + 2.0 * f
+    h = tl.where(n == 0.0, near, square * rest + ((square - 1.0) - w))
+    return power + power * q, h, square * rest + (square - 1.0)
 
 
 @triton.jit
@@ -64,7 +65,7 @@ def _ratio_excess(ratio, NATIVE: tl.constexpr):
 
 @triton.jit
 def _softplus(p):
-    """ln(1 + eᵖ) = max(p, 0) + ln(1 + e), e = e^-|p|, and e."""
+    """ln(1 + eᵖ) = max(p, 0) + ln(1 + e), e = e^-|p|, and e: a normal number for p above -87."""
     e = _exp(-tl.abs(p))
     log = -2.48429775e-01 + e * (
         1.91059885e-01 + e * (-1.36632069e-01 + e * (7.82254939e-02 + e * (-2.95049575e-02 + e * 5.23262408e-03)))

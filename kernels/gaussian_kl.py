@@ -24,12 +24,12 @@ def _gaussian_kl_kernel(
     R, S, D, blocks_d, stride_mb, stride_ms, stride_md, stride_lb, stride_ls, stride_ld,
     stride_pb, stride_ps, stride_pd, stride_qb, stride_qs, stride_qd, lo, hi, free_bits,
     PARAMETERIZATION: tl.constexpr, CLAMP: tl.constexpr, HAS_PRIOR: tl.constexpr, FREE_BITS: tl.constexpr,
-    REDUCTION: tl.constexpr, NATIVE: tl.constexpr, WIDE: tl.constexpr, UNIT: tl.constexpr, ALIGN: tl.constexpr,
-    BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
+    REDUCTION: tl.constexpr, NATIVE: tl.constexpr, WIDE: tl.constexpr, UNIT: tl.constexpr, FULL: tl.constexpr,
+    ALIGN: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     # mean, logvar, prior_mean, prior_logvar :: [B, S, D] fp16|bf16|fp32
     # kl :: [B, S, D], [R, blocks_d] or [programs] fp32
-    row, column, inside, element, _ = tile(R, D, blocks_d, WIDE, UNIT, BLOCK_R, BLOCK_D)
+    row, column, inside, element, _ = tile(R, D, blocks_d, WIDE, UNIT, FULL, BLOCK_R, BLOCK_D)
     u = load(mean_ptr, row, column, inside, S, stride_mb, stride_ms, stride_md, ALIGN)
     p = load(logvar_ptr, row, column, inside, S, stride_lb, stride_ls, stride_ld, ALIGN)
     prior_logvar = p
@@ -49,12 +49,12 @@ def _gaussian_bwd_kernel(
     stride_pb, stride_ps, stride_pd, stride_qb, stride_qs, stride_qd, lo, hi, free_bits,
     PARAMETERIZATION: tl.constexpr, CLAMP: tl.constexpr, HAS_PRIOR: tl.constexpr, FREE_BITS: tl.constexpr,
     HAS_Z: tl.constexpr, HAS_KL: tl.constexpr, PER_ELEMENT: tl.constexpr, PRIOR_GRAD: tl.constexpr,
-    NATIVE: tl.constexpr, WIDE: tl.constexpr, UNIT: tl.constexpr, ALIGN: tl.constexpr, BLOCK_R: tl.constexpr,
-    BLOCK_D: tl.constexpr,
+    NATIVE: tl.constexpr, WIDE: tl.constexpr, UNIT: tl.constexpr, FULL: tl.constexpr, ALIGN: tl.constexpr,
+    BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     # grad_z :: [samples, B, S, D] like mean   grad_kl :: [B, S, D] or [B] fp32   seed :: [1] int64
     # mean, logvar, prior_mean, prior_logvar :: [B, S, D] fp16|bf16|fp32   grad_* :: [B, S, D]
-    row, column, inside, element, quad = tile(R, D, blocks_d, WIDE, UNIT, BLOCK_R, BLOCK_D)
+    row, column, inside, element, quad = tile(R, D, blocks_d, WIDE, UNIT, FULL, BLOCK_R, BLOCK_D)
     u = load(mean_ptr, row, column, inside, S, stride_mb, stride_ms, stride_md, ALIGN)
     p = load(logvar_ptr, row, column, inside, S, stride_lb, stride_ls, stride_ld, ALIGN)
     prior_logvar = p
@@ -85,7 +85,7 @@ def _gaussian_bwd_kernel(
         grad_u = grad_kl * u * scale
         grad_w = 0.5 * grad_kl * slope
         grad_mean += grad_u
-        grad_spread += grad_w * (2.0 / sigma) if PARAMETERIZATION == "std" else grad_w
+        grad_spread += 2.0 * grad_w / sigma if PARAMETERIZATION == "std" else grad_w
         if PRIOR_GRAD:
             tl.store(grad_prior_mean_ptr + element, -grad_u, mask=inside)
             tl.store(grad_prior_logvar_ptr + element, -grad_w - 0.5 * grad_kl * u * u, mask=inside)

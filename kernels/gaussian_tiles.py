@@ -20,11 +20,13 @@ NARROW = 2**31 - 2**24  # offsets below are int32, those of the last tile's empt
 
 @triton.jit
 def tile(
-    R, D, blocks_d, WIDE: tl.constexpr, UNIT: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr
+    R, D, blocks_d, WIDE: tl.constexpr, UNIT: tl.constexpr, FULL: tl.constexpr, BLOCK_R: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Of this program: rows [R], columns [R or 1, C], what lies inside, element numbers, and those over 4 [R, C / 4].
 
-    int64 where WIDE: offsets may pass 2^31. D is a multiple of UNIT.
+    int64 where WIDE: offsets may pass 2^31. D is a multiple of UNIT. FULL: every tile lies inside, which the compiler
+    then knows.
     """
     block = tl.program_id(0)
     first, start = block // blocks_d, block % blocks_d
@@ -41,6 +43,8 @@ def tile(
         column -= (head & 3)[:, None]
         inside = (row < R)[:, None] & (column < D) & (column >= 0)
         quad = (head >> 2) + (start >> 2)
+    if FULL:
+        inside = tl.full([BLOCK_R, BLOCK_D], 1, tl.int1)
     return row, column, inside, head[:, None] + column, quad[:, None] + tl.arange(0, BLOCK_D // 4)[None, :]
 
 
@@ -101,6 +105,7 @@ def cut(tensors: Sequence[torch.Tensor | None], per_sample: bool = False, per_ro
     constants = {
         "WIDE": max(*furthest, rows * dimension) >= NARROW,
         "UNIT": unit,
+        "FULL": unit > 1 and rows % block_r == 0 and dimension % block_d == 0,
         "ALIGN": min(_alignment(*each, batch, length, unit) for each in zip(given, strides, strict=True)),
         "BLOCK_R": block_r,
         "BLOCK_D": block_d,

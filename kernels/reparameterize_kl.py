@@ -26,12 +26,12 @@ def _reparameterize_kl_kernel(
     R, S, D, samples, blocks_d, stride_zk, stride_mb, stride_ms, stride_md, stride_lb, stride_ls, stride_ld,
     stride_pb, stride_ps, stride_pd, stride_qb, stride_qs, stride_qd, lo, hi, free_bits,
     PARAMETERIZATION: tl.constexpr, CLAMP: tl.constexpr, HAS_PRIOR: tl.constexpr, FREE_BITS: tl.constexpr,
-    REDUCTION: tl.constexpr, NATIVE: tl.constexpr, WIDE: tl.constexpr, UNIT: tl.constexpr, ALIGN: tl.constexpr,
-    BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
+    REDUCTION: tl.constexpr, NATIVE: tl.constexpr, WIDE: tl.constexpr, UNIT: tl.constexpr, FULL: tl.constexpr,
+    ALIGN: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     # mean, logvar, prior_mean, prior_logvar :: [B, S, D] fp16|bf16|fp32   seed :: [1] int64
     # z :: [samples, B, S, D] like mean   kl :: [B, S, D], [R, blocks_d] or [programs] fp32
-    row, column, inside, element, quad = tile(R, D, blocks_d, WIDE, UNIT, BLOCK_R, BLOCK_D)
+    row, column, inside, element, quad = tile(R, D, blocks_d, WIDE, UNIT, FULL, BLOCK_R, BLOCK_D)
     u = load(mean_ptr, row, column, inside, S, stride_mb, stride_ms, stride_md, ALIGN)
     p = load(logvar_ptr, row, column, inside, S, stride_lb, stride_ls, stride_ld, ALIGN)
     mean, prior_logvar = u, p

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from .. import reference
+from ._autograd import first_order
 from ._dispatch import Impl, choose, run
 from ._latents import Layout, check_gaussian, check_options, check_sigma, lay_out
 
@@ -103,7 +103,7 @@ class _GaussianKL(Function):
         ctx.options, ctx.impl = inputs[4:7], inputs[8]
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad_kl: Tensor) -> tuple[Tensor | None, ...]:
         prior_grad = any(ctx.needs_input_grad[2:4])
         grads = run("gaussian_kl_backward", ctx.impl, grad_kl, *ctx.saved_tensors, *ctx.options, prior_grad)

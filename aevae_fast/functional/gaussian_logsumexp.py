@@ -7,9 +7,9 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from .. import reference
+from ._autograd import first_order
 from ._checks import FLOATS
 from ._dispatch import Impl, choose, run
 
@@ -105,7 +105,7 @@ class _GaussianLogsumexp(Function):
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad_joint: Tensor | None, grad_marginals: Tensor | None) -> tuple[Tensor | None, ...]:
         *tensors, joint, marginals = ctx.saved_tensors
         grad_marginals = grad_marginals if ctx.per_dim else None

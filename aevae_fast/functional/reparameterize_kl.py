@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from .. import reference
+from ._autograd import first_order
 from ._dispatch import Impl, choose, run
 from ._latents import check_gaussian, check_generator, check_options, check_sigma, lay_out
 from .gaussian_kl import both, bounds, needed, shaped
@@ -41,7 +41,8 @@ def reparameterize_kl(
         mean, logvar: `[B, ...]`, any strides: chunks of one encoder output and channel-first maps are read in place.
             float16, bfloat16, float32; float64 goes to the reference.
         generator: on mean's device; torch's default one where absent. `torch.compile` does not trace generators: seed
-            the default one there.
+            the default one there. Reentrant checkpointing does not put them back: its gradient would belong to other
+            noise. Non-reentrant checkpointing is safe, but for the reference.
         parameterization: what logvar holds: "logvar" ln σ², "logstd" ln σ, "std" σ, "softplus" ln(e^σ - 1). A negative
             σ is an error on a CPU, and NaN on a GPU and in a compiled graph, where the host does not look.
         clamp: (lo, hi) within which logvar, as it is given, is taken; its gradient is 1 at both ends, 0 beyond.
@@ -88,7 +89,7 @@ def reparameterize_kl(
 
 
 class _ReparameterizeKL(Function):
-    """Views [B, S, D]. Saves them and the seed, nothing else."""
+    """Views [B, S, D]. Keeps them and the seed, nothing else."""
 
     @staticmethod
     def forward(
@@ -109,17 +110,18 @@ class _ReparameterizeKL(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.save_for_backward(*inputs[:5])
-        ctx.options, ctx.impl = inputs[6:9], inputs[10]
+        ctx.save_for_backward(*inputs[:4])
+        # Not saved: non-reentrant checkpointing computes what is saved again, with another seed from a generator.
+        ctx.seed, ctx.options, ctx.impl = inputs[4], inputs[6:9], inputs[10]
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad_z: Tensor | None, grad_kl: Tensor | None) -> tuple[Tensor | None, ...]:
-        *tensors, seed = ctx.saved_tensors
+        tensors = ctx.saved_tensors
         prior_grad = any(ctx.needs_input_grad[2:4])
         if grad_z is not None:
-            args = (grad_z, grad_kl, *tensors, seed, *ctx.options, prior_grad)
+            args = (grad_z, grad_kl, *tensors, ctx.seed, *ctx.options, prior_grad)
             grads = run("reparameterize_kl_backward", ctx.impl, *args)
         elif grad_kl is not None:
             grads = run("gaussian_kl_backward", ctx.impl, grad_kl, *tensors, *ctx.options, prior_grad)

@@ -4,9 +4,9 @@ from typing import Any
 
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from .. import reference
+from ._autograd import first_order
 from ._checks import as_rows, check_device, check_input
 from ._dispatch import Impl, choose, run
 
@@ -59,7 +59,7 @@ class _RotateTo(Function):
         ctx.save_for_backward(source, target)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         source, target = ctx.saved_tensors
         rows = [as_rows(tensor, ctx.dim) for tensor in (grad, source, target)]

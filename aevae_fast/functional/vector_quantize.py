@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from .. import reference
+from ._autograd import first_order
 from ._checks import METRICS, as_rows, check_choice, check_codebook, check_input, check_rows
 from ._dispatch import Impl, choose, run
 from .rotate_to import rotate_to
@@ -113,7 +113,7 @@ class _VectorQuantize(Function):
         ctx.save_for_backward(x, codebook, output[1], mask)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor | None, _: Any, grad_loss: Tensor | None) -> tuple[Tensor | None, ...]:
         x, codebook, indices, mask = ctx.saved_tensors
         grad = x.new_zeros(()).expand(x.shape) if grad is None else grad
@@ -150,7 +150,7 @@ class _CarryStatistics(Function):
         ctx.save_for_backward(*inputs[4:])
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, grad: Tensor, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
         x, indices = ctx.saved_tensors
         counts, sums = reference.codebook_statistics(x, indices, ctx.size)

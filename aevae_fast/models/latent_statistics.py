@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 
@@ -11,8 +12,9 @@ class LatentStatistics(nn.Module):
 
     Centre and radius are those of the batches so far, each counting `decay` times the next one (and corrected for the
     start, so that they are the first batch's own after it). An end of the range moves at once to a value beyond it, and
-    back at the rate of the others. Rows that are not finite count nowhere. The buffers stay float32 in a half-precision
-    model.
+    back at the rate of the others. Rows that are not finite count nowhere. The batch is that of all ranks, which must
+    call alike; a forward that activation checkpointing repeats counts once. The buffers stay float32 in a
+    half-precision model.
 
     Args:
         latent_shape: shape of one latent.
@@ -51,12 +53,15 @@ class LatentStatistics(nn.Module):
                 f"latent: expected [B, {', '.join(map(str, self.center.shape))}] in training, as an image of "
                 f"image_size gives, got {list(latent.shape)}"
             )
+        if _is_repeated():
+            return
         rows = latent.float().flatten(1)
         finite = rows.isfinite().all(1, keepdim=True)
-        count = finite.sum()
         rows = torch.where(finite, rows, 0)
-        mean = rows.sum(0) / count.clamp(min=1)
-        spread = (torch.where(finite, rows - mean, 0).square().sum() / count.clamp(min=1)).view(())
+        total = _over_ranks(torch.cat([rows.sum(0), finite.sum().float()[None]]), "sum")
+        count, mean = total[-1], total[:-1] / total[-1].clamp(min=1)
+        squares = torch.where(finite, rows - mean, 0).square().sum()
+        spread = _over_ranks(squares[None], "sum").view(()) / count.clamp(min=1)
         weight = torch.where(count > 0, self.decay * self.weight + (1 - self.decay), self.weight)
         rate = torch.where(count > 0, (1 - self.decay) / weight, 0)
 
@@ -67,17 +72,17 @@ class LatentStatistics(nn.Module):
         self.radius_squared.copy_((1 - rate) * (self.radius_squared + between) + rate * spread)
         self.center.add_(rate * step)
         self.weight.copy_(weight)
-        for end, extreme in ((self.low, torch.amin), (self.high, torch.amax)):
-            self._follow(end, finite, rows, rate, extreme)
+        ends = rows.new_full((1, 2 * rows.shape[1]), -torch.inf)  # of an empty batch
+        both = torch.cat([-rows, rows], 1).where(finite, -torch.inf)
+        lowest, highest = _over_ranks(torch.cat([ends, both]).amax(0), "max").view(2, *shape)
+        self._follow(self.low, -lowest, count, rate, torch.minimum)
+        self._follow(self.high, highest, count, rate, torch.maximum)
 
-    def _follow(self, end: Tensor, finite: Tensor, rows: Tensor, rate: Tensor, extreme: Callable[..., Tensor]) -> None:
-        if not len(rows):
-            return
-        fill = torch.inf if extreme is torch.amin else -torch.inf
-        reached = extreme(torch.where(finite, rows, fill), 0).view(end.shape)
-        reached = torch.where(finite.any(), reached, end)
-        relaxed = end + rate * (reached - end)
-        end.copy_(extreme(torch.stack([relaxed, reached]), 0))
+    def _follow(
+        self, end: Tensor, reached: Tensor, count: Tensor, rate: Tensor, further: Callable[[Tensor, Tensor], Tensor]
+    ) -> None:
+        reached = torch.where(count > 0, reached, end)
+        end.copy_(further(end + rate * (reached - end), reached))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LatentStatistics":
         def keep_dtype(tensor: Tensor) -> Tensor:
@@ -89,3 +94,15 @@ class LatentStatistics(nn.Module):
 
     def extra_repr(self) -> str:
         return f"latent={'x'.join(map(str, self.center.shape))}, decay={self.decay}"
+
+
+def _is_repeated() -> bool:
+    """Whether a backward pass runs: activation checkpointing repeats forwards inside it."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+def _over_ranks(values: Tensor, how: str) -> Tensor:
+    """Sum or largest over all ranks; values as they are in a single process."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(values, dist.ReduceOp.SUM if how == "sum" else dist.ReduceOp.MAX)
+    return values

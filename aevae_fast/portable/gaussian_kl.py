@@ -5,6 +5,7 @@ Specification: `aevae_fast.reference.gaussian_kl`. The KL is ½(u² + eʷ - 1 - 
 
 import math
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ Block = tuple[slice, slice, slice]
 Worker = Callable[[int, Block], None]  # takes a block's number and place
 
 _ELEMENTS = 1 << 15  # of a block: the handful of float32 buffers it takes fit in a core's L2
+_SMALL = -20.0  # below which softplus is the exponential, in float32
 _NEAR = 0.5  # |w| below which eʷ - 1 - w is summed as a series, of terms up to w⁸/8!
 _SERIES = [1 / math.factorial(n) for n in range(8, 1, -1)]
 
@@ -48,48 +50,68 @@ def clamped(p: Tensor, clamp: list[float] | None) -> Tensor:
     return p if clamp is None else p.clamp(*clamp).add_(p * 0)
 
 
+def is_logarithm(parameterization: str) -> bool:
+    """Whether the parameter gives ln σ, rather than σ."""
+    return parameterization in ("logvar", "logstd")
+
+
 def spread(p: Tensor, parameterization: str) -> tuple[Tensor, Tensor]:
     """σ and ln σ² of a clamped parameter p, float32."""
     if parameterization == "logvar":
         return torch.mul(p, 0.5).exp_(), p
     if parameterization == "logstd":
         return p.exp(), p * 2
-    sigma = p.where(p >= 0, torch.nan) if parameterization == "std" else torch.logaddexp(p, p.new_zeros(()))
-    return sigma, sigma.log().mul_(2)
+    if parameterization == "std":
+        sigma = p.where(p >= 0, torch.nan)
+        return sigma, sigma.log().mul_(2)
+    sigma = torch.logaddexp(p, p.new_zeros(()))
+    return sigma, torch.where(p < _SMALL, p, sigma.log()).mul_(2)
 
 
-def slope(p: Tensor, parameterization: str) -> Tensor | float:
-    """d ln σ / dp where p gives ln σ, dσ / dp where it gives σ: finite where σ is 0."""
-    if parameterization == "softplus":
-        return torch.sigmoid(p)
-    return 0.5 if parameterization == "logvar" else 1.0
-
-
-def excess(w: Tensor) -> Tensor:
+def excess(w: Tensor, ratio: Tensor | None = None) -> Tensor:
     """eʷ - 1 - w: at v, which is w brought within ±_NEAR, by its series; from there on (eʷ - eᵛ) - (w - v), which is 0
-    where v is w. Choosing by a mask would take three times as long."""
+    where v is w, and needs no mask. Given the ratio ρ = e^(w/2), (ρ - 1)(ρ + 1) - w: eʷ would magnify w's rounding."""
     w = w.contiguous()  # so that both exponentials take the same path and agree bit for bit where v is w
     v = w.clamp(-_NEAR, _NEAR)
     total = torch.mul(v, _SERIES[0])
     for coefficient in _SERIES[1:-1]:
         total.add_(coefficient).mul_(v)
     total.add_(_SERIES[-1]).mul_(v).mul_(v)
-    return total.add_(w.exp().sub_(v.exp()).sub_(w.sub(v)))
+    if ratio is None:
+        return total.add_(w.exp().sub_(v.exp()).sub_(w.sub(v)))
+    return torch.where(w.abs() < _NEAR, total, less_one(w, ratio).sub_(w))
 
 
-def against_prior(
-    mean: Tensor, log_var: Tensor, prior_mean: Tensor, prior_logvar: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """u, w and 1/s of a block."""
-    scale = torch.mul(prior_logvar, -0.5).exp_()
-    return (mean - prior_mean) * scale, log_var - prior_logvar, scale
+def less_one(w: Tensor, ratio: Tensor | None) -> Tensor:
+    """eʷ - 1, of the ratio e^(w/2) where it is given."""
+    return torch.expm1(w) if ratio is None else (ratio - 1).mul_(ratio + 1)
 
 
-def block_kl(mean: Tensor, log_var: Tensor, priors: tuple[Tensor, Tensor] | None, free_bits: float) -> Tensor:
-    """KL of each element of a block, doubled."""
-    if priors is not None:
-        mean, log_var, _ = against_prior(mean, log_var, *priors)
-    doubled = excess(log_var).addcmul_(mean, mean)
+class Terms(NamedTuple):
+    """What the KL of a block is made of."""
+
+    u: Tensor  # (μ - m)/s
+    w: Tensor  # ln σ² - ln s²
+    ratio: Tensor | None  # σ/s where the parameter gives σ
+    scale: Tensor | None  # 1/s; None of the standard normal prior
+
+    def doubled(self) -> Tensor:
+        """Twice the KL of each element."""
+        return excess(self.w, self.ratio).addcmul_(self.u, self.u)
+
+
+def terms(
+    mean: Tensor, sigma: Tensor, log_var: Tensor, parameterization: str, priors: tuple[Tensor, Tensor] | None
+) -> Terms:
+    """Of the mean, σ and ln σ² of a block; priors: its prior's mean and ln s²."""
+    ratio = None if is_logarithm(parameterization) else sigma
+    if priors is None:
+        return Terms(mean, log_var, ratio, None)
+    scale = torch.mul(priors[1], -0.5).exp_()
+    return Terms((mean - priors[0]) * scale, log_var - priors[1], None if ratio is None else ratio * scale, scale)
+
+
+def counted(doubled: Tensor, free_bits: float) -> Tensor:
     return doubled.clamp_(min=2 * free_bits) if free_bits > 0 else doubled
 
 
@@ -138,9 +160,10 @@ def gaussian_kl(
     total = Total(mean, reduction)
 
     def measure(number: int, block: Block) -> None:
-        _, log_var = spread(clamped(logvar[block].float(), clamp), parameterization)
+        sigma, log_var = spread(clamped(logvar[block].float(), clamp), parameterization)
         priors = part_of((prior_mean, prior_logvar), block)
-        total.add(number, block, block_kl(mean[block].float(), log_var, priors, free_bits))
+        of_block = terms(mean[block].float(), sigma, log_var, parameterization, priors)
+        total.add(number, block, counted(of_block.doubled(), free_bits))
 
     for_each_block(mean, lambda: measure)
     return total.result()
@@ -191,40 +214,45 @@ class Gradients:
         mean, raw = self.mean[block].float(), self.logvar[block].float()
         p = clamped(raw, self.clamp)
         sigma, log_var = spread(p, self.parameterization)
-        logarithmic = self.parameterization in ("logvar", "logstd")
-        grad_mean = grad_spread = None  # to ln σ where p gives that, else to σ
+        logarithm = is_logarithm(self.parameterization)
+        grad_mean = grad_spread = None  # to ln σ where p gives that, else to p
         if grad_z is not None and eps is not None:
             single = len(grad_z) == 1
             grad_mean = grad_z[0] if single else grad_z.sum(0, dtype=torch.float32)
             grad_spread = eps.mul_(grad_z)[0] if single else eps.mul_(grad_z).sum(0)
-            if logarithmic:
+            if logarithm:
                 grad_spread.mul_(sigma)
+            elif self.parameterization == "softplus":
+                grad_spread.mul_(torch.sigmoid(p))
         if grad_kl is not None:
-            grad_u, grad_w = self._of_kl(block, grad_kl, mean, log_var)
+            of_block = terms(mean, sigma, log_var, self.parameterization, part_of(self.priors, block))
+            grad_u, grad_w = self._of_kl(block, grad_kl, of_block)
             grad_mean = grad_u if grad_mean is None else grad_u.add_(grad_mean)
-            if not logarithmic:
+            if self.parameterization == "std":
                 grad_w.div_(sigma)
+            elif self.parameterization == "softplus":  # d ln σ / dp, 1 where softplus is the exponential
+                grad_w.mul_(torch.where(p < _SMALL, 1.0, torch.sigmoid(p) / sigma))
             grad_spread = grad_w if grad_spread is None else grad_spread.add_(grad_w)
         assert grad_mean is not None
         assert grad_spread is not None
-        grad_spread.mul_(slope(p, self.parameterization))
+        if self.parameterization == "logvar":
+            grad_spread.mul_(0.5)
         if self.clamp is not None:
             lo, hi = self.clamp
             grad_spread.masked_fill_((raw < lo) | (raw > hi), 0.0)
         self.results[0][block] = grad_mean
         self.results[1][block] = grad_spread
 
-    def _of_kl(self, block: Block, grad_kl: Tensor, mean: Tensor, log_var: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of the KL to mean and, doubled, to ln σ²; the prior's are stored."""
+    def _of_kl(self, block: Block, grad_kl: Tensor, of_block: Terms) -> tuple[Tensor, Tensor]:
+        """Gradients of the KL to mean and to ln σ; the prior's are stored."""
         weight = grad_kl[block] if grad_kl.ndim == 3 else grad_kl[block[0]][:, None, None] if grad_kl.ndim else grad_kl
-        priors = part_of(self.priors, block)
         if self.free_bits > 0:
-            doubled = block_kl(mean, log_var, priors, 0.0)
-            weight = torch.where(doubled < 2 * self.free_bits, 0.0, weight)
-        if priors is None:
-            return mean * weight, torch.expm1(log_var).mul_(weight)
-        u, w, scale = against_prior(mean, log_var, *priors)
-        grad_u, grad_w = scale.mul_(u).mul_(weight), torch.expm1(w).mul_(weight)
+            weight = torch.where(of_block.doubled() < 2 * self.free_bits, 0.0, weight)
+        u, w, ratio, scale = of_block
+        grad_u, grad_w = u * weight, less_one(w, ratio).mul_(weight)
+        if scale is None:
+            return grad_u, grad_w
+        grad_u.mul_(scale)
         if self.prior_grad:
             torch.neg(grad_u, out=self.results[2][block])
             self.results[3][block] = (grad_w + u.square_() * weight).mul_(-0.5)

@@ -1,9 +1,10 @@
 """Reparameterized sample and KL, block by block, and their gradient, for which the noise is drawn again.
 
 Specification: `aevae_fast.reference.reparameterize_kl`. Noise comes from torch's own normal generator on the tensors'
-device, started for each block from the seed and the block's number: on a CPU that is far faster than Philox in int64
-arithmetic, drawing it twice costs no more than storing it, and threads need not take turns. Other devices than the CPU
-wait for the seed to reach the host.
+device, started for each block from the seed and the block's number: drawing it twice costs no more than storing it, and
+threads need not take turns. A CPU has no unit for Philox's products of 32 bits; torch's generator there, mt19937, takes
+seeds of 32 bits, so that of many millions of blocks some are alike. Other devices than the CPU wait for the seed to
+reach the host.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .gaussian_kl import Block, Gradients, Total, Worker, block_kl, clamped, for_each_block, part_of, spread
+from .gaussian_kl import Block, Gradients, Total, Worker, clamped, counted, for_each_block, part_of, spread, terms
 
 Draw = Callable[[int, Block], Tensor]  # a block's number and place → its noise [samples, ...] float32
 
@@ -21,10 +22,18 @@ def _noise(seed: int, samples: int, mean: Tensor) -> Draw:
     generator = torch.Generator(mean.device)
 
     def draw(number: int, block: Block) -> Tensor:
-        generator.manual_seed((seed + number * 0x9E3779B97F4A7C15) % 2**64)  # 2⁶⁴/φ: seeds far apart
+        generator.manual_seed(_mixed(seed + number * 0x9E3779B97F4A7C15))  # 2⁶⁴/φ
         return torch.empty((samples, *mean[block].shape), device=mean.device).normal_(generator=generator)
 
     return draw
+
+
+def _mixed(number: int) -> int:
+    """64 bits each of which depends on all of them (Steele et al. 2014, SplitMix64's last step)."""
+    number %= 2**64
+    number = (number ^ (number >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    number = (number ^ (number >> 27)) * 0x94D049BB133111EB % 2**64
+    return number ^ (number >> 31)
 
 
 def reparameterize_kl(
@@ -50,8 +59,8 @@ def reparameterize_kl(
             center = mean[block].float()
             sigma, log_var = spread(clamped(logvar[block].float(), clamp), parameterization)
             z[(slice(None), *block)] = draw(number, block).mul_(sigma).add_(center)
-            priors = part_of((prior_mean, prior_logvar), block)
-            total.add(number, block, block_kl(center, log_var, priors, free_bits))
+            of_block = terms(center, sigma, log_var, parameterization, part_of((prior_mean, prior_logvar), block))
+            total.add(number, block, counted(of_block.doubled(), free_bits))
 
         return sample
 

@@ -17,18 +17,24 @@ def log_variance(
         return torch.exp(p / 2), p
     if parameterization == "logstd":
         return torch.exp(p), 2 * p
-    sigma = p.where(p >= 0, torch.nan) if parameterization == "std" else torch.logaddexp(p, torch.zeros_like(p))
-    return sigma, 2 * sigma.log()
+    if parameterization == "std":
+        sigma = p.where(p >= 0, torch.nan)
+        return sigma, 2 * sigma.log()
+    sigma = torch.logaddexp(p, torch.zeros_like(p))
+    small = p < -40  # where softplus is the exponential, which vanishes before its logarithm does
+    return sigma, 2 * torch.where(small, p, sigma.where(~small, 1).log())
 
 
-def excess(w: Tensor) -> Tensor:
-    """eʷ - 1 - w; by its series w²/2 + w³/6 + … below 1, where the formula cancels."""
+def excess(w: Tensor, ratio: Tensor | None = None) -> Tensor:
+    """eʷ - 1 - w; by its series w²/2 + w³/6 + … below 1, where the formula cancels. Given the ratio ρ = e^(w/2), ρ² for
+    eʷ, which would magnify w's rounding."""
     near = w.abs() < 1
     small = torch.where(near, w, 0)
     series = torch.zeros_like(w)
     for n in range(20, 1, -1):
         series = series * small + 1 / math.factorial(n)
-    return torch.where(near, small.square() * series, torch.expm1(w) - w)
+    far = torch.expm1(w) if ratio is None else (ratio - 1) * (ratio + 1)
+    return torch.where(near, small.square() * series, far - w)
 
 
 def reduce(kl: Tensor, reduction: str) -> Tensor:
@@ -59,8 +65,9 @@ def gaussian_kl(
     mean, logvar = mean.to(dtype), logvar.to(dtype)
     m = torch.zeros((), dtype=dtype, device=mean.device) if prior_mean is None else prior_mean.to(dtype)
     s = torch.zeros((), dtype=dtype, device=mean.device) if prior_logvar is None else prior_logvar.to(dtype)
-    _, log_var = log_variance(logvar, parameterization, clamp)
-    kl = ((mean - m).square() * torch.exp(-s) + excess(log_var - s)) / 2
+    sigma, log_var = log_variance(logvar, parameterization, clamp)
+    ratio = sigma * torch.exp(-s / 2) if parameterization in ("std", "softplus") else None
+    kl = ((mean - m).square() * torch.exp(-s) + excess(log_var - s, ratio)) / 2
     if free_bits > 0:
         kl = kl.clamp(min=free_bits)
     return reduce(kl, reduction)

@@ -86,8 +86,14 @@ def test_values_and_gradients(shape, dtype, layout, case, device):
             outputs, grads = outputs[1:], grads[1:]
         return out_z, out_kl, *torch.autograd.grad(outputs, kept, grads)
 
-    def compare(mine, name_dtype, exact, plain):
-        allowed = (plain - exact).abs().max() + 2 * ULP[name_dtype] * exact.abs().max()
+    def compare_gradients(found, exact, plain):
+        for index, mine in enumerate(found if has_prior else found[:2]):
+            # The kernels' exponential of the prior's variance is good to 3 ulp.
+            of_prior = index >= 2
+            compare(mine, "fp32" if of_prior else dtype, exact[index], plain[index], ulps=3 if of_prior else 2)
+
+    def compare(mine, name_dtype, exact, plain, ulps=2):
+        allowed = (plain - exact).abs().max() + ulps * ULP[name_dtype] * exact.abs().max()
         assert mine.dtype == DTYPES[name_dtype]
         assert (mine.double() - exact).abs().max() <= allowed
 
@@ -95,11 +101,9 @@ def test_values_and_gradients(shape, dtype, layout, case, device):
     compare(z, dtype, exact[0], plain[0])
     for mine in (kl, alone):
         compare(mine, "fp32", exact[1], plain[1])
-    for index, mine in enumerate(ours if has_prior else ours[:2]):
-        compare(mine, dtype if index < 2 else "fp32", exact[2 + index], plain[2 + index])
+    compare_gradients(ours, exact[2:], plain[2:])
     exact, plain = (truth(kind, torch.zeros_like(grad_z)) for kind in (torch.float64, torch.float32))
-    for index, mine in enumerate(only if has_prior else only[:2]):
-        compare(mine, dtype if index < 2 else "fp32", exact[2 + index], plain[2 + index])
+    compare_gradients(only, exact[2:], plain[2:])
 
 
 def test_accuracy_near_the_prior_and_far_from_it(device):

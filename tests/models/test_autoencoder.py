@@ -1,10 +1,17 @@
 """`Autoencoder`: the noise, and the running estimates of where the latents lie."""
 
+import os
+import socket
+from functools import partial
+
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from aevae_fast.models import Autoencoder
+from aevae_fast.models import Autoencoder, NotTrainedError
 from aevae_fast.models.latent_statistics import LatentStatistics
 
 from .image_models import images, same_state, small, state, trained
@@ -89,9 +96,9 @@ def test_sampling_stays_in_the_remembered_range_and_fills_it():
 def test_there_is_nothing_to_sample_from_before_training():
     model = small(Autoencoder).eval()
     model(images())
-    with pytest.raises(RuntimeError, match="range of the training latents is not known"):
+    with pytest.raises(NotTrainedError, match="range of the training latents is not known"):
         model.sample(2)
-    with pytest.raises(RuntimeError, match="range of the training latents is not known"):
+    with pytest.raises(NotTrainedError, match="range of the training latents is not known"):
         model.traverse(images(), low=-1)
     assert model.traverse(images(), [0], low=-1, high=1).shape[:2] == (1, 8)
 
@@ -119,6 +126,50 @@ def test_statistics_are_those_of_the_weighted_batches(offset, scale):
         spread = radius.sqrt()
         error = abs(statistics.radius_squared.double().sqrt() - spread)
         assert error < 8 * ulp * 6**0.5 + 1e-6 * spread
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_forward_that_checkpointing_repeats_counts_once_and_has_the_same_noise(reentrant):
+    images, models = torch.rand(8, 1, 28, 28), []
+    for checkpointed in (False, True):
+        torch.manual_seed(0)
+        model = Autoencoder(noise=0.5, body="mlp", hidden=(16,), latent_dim=3)
+        for _ in range(3):
+            torch.manual_seed(1)
+            x = images.clone().requires_grad_()
+            run = partial(checkpoint, model, use_reentrant=reentrant) if checkpointed else model
+            run(x)[2].backward()  # the loss: reentrant checkpointing returns a bare tuple
+        models.append(model)
+    plain, repeated = models
+    for name, buffer in plain.statistics.named_buffers():
+        assert torch.equal(repeated.statistics.get_buffer(name), buffer), name
+    for mine, theirs in zip(repeated.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad)
+
+
+def _follow(rank, port, folder):
+    os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=str(port))
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    statistics = LatentStatistics((3,), decay=0.8)
+    for latents in torch.load(f"{folder}/latents"):
+        statistics.update(latents[:7] if rank else latents[7:])
+    torch.save(statistics.state_dict(), f"{folder}/{rank}")
+    dist.destroy_process_group()
+
+
+def test_two_ranks_follow_the_joined_batch(tmp_path):
+    latents, alone = [torch.randn(20, 3) * scale for scale in (1.0, 3.0, 2.0)], LatentStatistics((3,), decay=0.8)
+    latents[1][3] = torch.nan
+    torch.save(latents, tmp_path / "latents")
+    for batch in latents:
+        alone.update(batch)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    mp.spawn(_follow, (port, str(tmp_path)), nprocs=2)
+    for rank in (0, 1):
+        for name, value in torch.load(tmp_path / str(rank)).items():
+            torch.testing.assert_close(value, alone.state_dict()[name])
 
 
 def test_the_range_widens_at_once_and_narrows_slowly():
