@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ._beta_density import beta_log_density
 from ._dirichlet_divergence import beta_divergence
-from ._log_gamma_variate import log_gamma_variate
+from ._dirichlet_variate import dirichlet_logits
 from .bounded import BoundedLatent
 from .priors.beta import BetaPrior
 from .priors.prior import Prior
@@ -16,8 +16,8 @@ class BetaLatent(BoundedLatent):
     KL(Beta(α, β) ‖ prior), in closed form against any `BetaPrior`; the default one is uniform, Beta(1, 1).
 
     In training z is a sample, G_α/(G_α + G_β) of two Gamma variates taken as logarithms, in `eval()` the mean
-    α/(α + β). Gradients are those of PyTorch's Gamma variates, good to 1e-3, and are taken once: second derivatives of
-    z are 0. α and β are softplus of the encoder's output within clamp.
+    α/(α + β). Gradients are those of PyTorch's Beta, good to about 1e-3, and are taken once: second derivatives of z
+    are 0. α and β are softplus of the encoder's output within clamp.
 
     Args:
         clamp: (lo, hi) within which α and β are taken.
@@ -37,7 +37,7 @@ class BetaLatent(BoundedLatent):
         return BetaPrior(dim)
 
     def _variate(self, parameters: tuple[Tensor, ...], generator: torch.Generator | None) -> Tensor:
-        first, second = (log_gamma_variate(concentration, generator) for concentration in parameters)
+        first, second = dirichlet_logits(torch.stack(parameters), 0, generator)
         return torch.sigmoid(first - second)
 
     def _log_density(self, z: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:

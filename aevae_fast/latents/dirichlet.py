@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._beta_density import dirichlet_log_density
 from ._dirichlet_divergence import dirichlet_divergence
-from ._log_gamma_variate import log_gamma_variate
+from ._dirichlet_variate import dirichlet_logits
 from ._numbers import CONCENTRATIONS
 from .bounded import BoundedLatent
 from .priors.dirichlet import DirichletPrior
@@ -22,8 +22,8 @@ class DirichletLatent(BoundedLatent):
         ln Γ(α₀) - Σ ln Γ(α_k) - ln Γ(β₀) + Σ ln Γ(β_k) + Σ (α_k - β_k)·(ψ(α_k) - ψ(α₀))
 
     The default prior is uniform, β = 1. In training z is a sample, Gamma variates over their sum, taken as logarithms,
-    in `eval()` the mean α/α₀. Gradients are those of PyTorch's Gamma variates, good to 1e-3, and are taken once: second
-    derivatives of z are 0. α is softplus of the encoder's output within clamp. Densities are with respect to all
+    in `eval()` the mean α/α₀. Gradients are those of PyTorch's Dirichlet, good to about 1e-3, and are taken once:
+    second derivatives of z are 0. α is softplus of the encoder's output within clamp. Densities are with respect to all
     coordinates but one.
 
     Args:
@@ -62,7 +62,7 @@ class DirichletLatent(BoundedLatent):
 
     def _variate(self, parameters: tuple[Tensor, ...], generator: torch.Generator | None) -> Tensor:
         (alpha,) = parameters
-        return torch.softmax(log_gamma_variate(alpha, generator), 1)
+        return torch.softmax(dirichlet_logits(alpha, 1, generator), 1)
 
     def _log_density(self, z: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
         return dirichlet_log_density(z, parameters[0], 1).reshape(len(z), -1).sum(1)

@@ -11,7 +11,7 @@ from scipy import special
 
 from aevae_fast.latents import BetaLatent
 from aevae_fast.latents._dirichlet_divergence import beta_divergence, log_gamma_gap
-from aevae_fast.latents._log_gamma_variate import log_gamma_variate
+from aevae_fast.latents._dirichlet_variate import dirichlet_logits, log_gamma_variate
 from aevae_fast.latents.priors import BetaPrior, GaussianPrior
 
 from .bounded_cases import EXTREMES, kolmogorov_smirnov, mean_is, pairs, raw
@@ -79,22 +79,39 @@ def test_log_gamma_variates_follow_the_distribution(alpha: float) -> None:
     assert max(np.abs(ordered - steps[1:]).max(), np.abs(ordered - steps[:-1]).max()) * len(ordered) ** 0.5 < 2
 
 
-@pytest.mark.parametrize("alpha", EXTREMES)
-def test_log_gamma_variates_have_the_implicit_gradient(alpha: float) -> None:
-    """d ln g/dα at a fixed value of F, by differences of the inverse of F."""
-    step, quantiles = 1e-4 * alpha, torch.linspace(0.02, 0.98, 25, dtype=torch.float64)
-    leaf = torch.full((4000,), alpha, dtype=torch.float64, requires_grad=True)
-    held = log_gamma_variate(leaf, torch.Generator().manual_seed(1))
-    (slope,) = torch.autograd.grad(held.sum(), leaf)
-    value, order = held.detach().sort()
-    at = (quantiles * len(value)).long()
-    value, slope = value[at], slope[order][at]
-    tiny = value < -30
-    cdf = torch.from_numpy(special.gammainc(alpha, value.exp().numpy()))
-    low, high = (torch.from_numpy(special.gammaincinv(alpha + s, cdf.numpy())).log() for s in (-step, step))
-    leading = (special.digamma(alpha + 1) - value) / alpha
-    expected = leading.where(tiny, (high - low) / (2 * step))
-    assert ((slope - expected).abs() <= 2e-3 * expected.abs() + 2e-3 / alpha * (value.abs() < 1)).all()
+@pytest.mark.parametrize("beta", [1e-3, 0.3, 5.0, 1e3])
+@pytest.mark.parametrize("alpha", [1e-3, 0.3, 5.0, 1e3])
+def test_logits_have_the_implicit_gradient(alpha: float, beta: float) -> None:
+    """d logit x/dα and d logit x/dβ at a fixed value of F, by differences of F in 40 digits."""
+    leaves = [torch.full((300,), c, dtype=torch.float64, requires_grad=True) for c in (alpha, beta)]
+    logits = dirichlet_logits(torch.stack(leaves), 0, torch.Generator().manual_seed(1))
+    logit = logits[0] - logits[1]
+    slopes = torch.autograd.grad(logit.sum(), leaves)
+    held = logit.detach().numpy()
+    for k, slope in enumerate(slopes):
+        exact = [implicit(float(t), alpha, beta, k) for t in held[::10]]
+        torch.testing.assert_close(slope[::10], torch.tensor(exact, dtype=torch.float64), rtol=2e-3, atol=1e-12)
+
+
+def implicit(logit: float, alpha: float, beta: float, k: int) -> float:
+    """-(∂F/∂α_k) / (∂F/∂logit) of Beta(alpha, beta) with 40 digits; of its tail, where x is nearer to 1."""
+    if logit > 0:
+        return -implicit(-logit, beta, alpha, 1 - k)
+    with mpmath.workdps(40):
+        x = 1 / (1 + mpmath.exp(-mpmath.mpf(logit)))
+
+        def log_cdf(value: mpmath.mpf) -> mpmath.mpf:
+            a, b = (value, mpmath.mpf(beta)) if k == 0 else (mpmath.mpf(alpha), value)
+            series = mpmath.hyp2f1(1, a + b, a + 1, x)  # F = x^a (1 - x)^b / (a·B(a, b)) · this
+            norm = mpmath.loggamma(a + b) - mpmath.loggamma(a + 1) - mpmath.loggamma(b)
+            return a * mpmath.log(x) + b * mpmath.log1p(-x) + norm + mpmath.log(series)
+
+        value = mpmath.mpf((alpha, beta)[k])
+        step = value * mpmath.mpf(10) ** -12
+        by_value = (log_cdf(value + step) - log_cdf(value - step)) / (2 * step)
+        a, b = mpmath.mpf(alpha), mpmath.mpf(beta)
+        by_logit = a / mpmath.hyp2f1(1, a + b, a + 1, x)  # x·(1 - x)·density / F
+        return float(-by_value / by_logit)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

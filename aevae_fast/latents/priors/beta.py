@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._beta_density import beta_log_density
-from .._log_gamma_variate import log_gamma_variate
+from .._dirichlet_variate import log_gamma_variate
 from .._numbers import inside
 from ..densities import wide_dtype
 from ._parameters import plain_values, row

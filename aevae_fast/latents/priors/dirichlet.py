@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .._beta_density import dirichlet_log_density
 from .._checks import check_count
-from .._log_gamma_variate import log_gamma_variate
+from .._dirichlet_variate import log_gamma_variate
 from .._numbers import inside
 from ..densities import wide_dtype
 from ._parameters import plain_values, row
