@@ -89,8 +89,7 @@ def test_values_and_gradients(shape, dtype, layout, case, device):
     def compare_gradients(found, exact, plain):
         for index, mine in enumerate(found if has_prior else found[:2]):
             # The kernels' exponential of the prior's variance is good to 3 ulp.
-            of_prior = index >= 2
-            compare(mine, "fp32" if of_prior else dtype, exact[index], plain[index], ulps=3 if of_prior else 2)
+            compare(mine, dtype if index < 2 else "fp32", exact[index], plain[index], ulps=3 if has_prior else 2)
 
     def compare(mine, name_dtype, exact, plain, ulps=2):
         allowed = (plain - exact).abs().max() + ulps * ULP[name_dtype] * exact.abs().max()
