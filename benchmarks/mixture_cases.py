@@ -29,10 +29,9 @@ def mixture_case(
     weight = torch.empty(_COMPONENTS) if weights else None
     mixture = (z, mean, logvar, weight, [0.5] * diagonals)
     joint, each = torch.empty(_POINTS), torch.empty(_POINTS, dimension)
+    call: Callable[[], Any] = partial(module.gaussian_logsumexp, *mixture, marginals)
     if kernel.endswith("bwd"):
         call = partial(module.gaussian_logsumexp_backward, joint, each if marginals else None, joint, each, *mixture)
-    else:
-        call = partial(module.gaussian_logsumexp, *mixture, marginals)
     seen = _launched(f"_{kernel}_kernel", call)
     options = [*([] if marginals else ["joint"]), *(["weights"] if weights else [])]
     options += [f"{diagonals} diagonals"] if diagonals else []

@@ -20,7 +20,7 @@ _FIRST, _STEP, _POINTS = -3.4, 0.08, 94
 
 def kumaraswamy_divergence(a: Tensor, b: Tensor, alpha: Tensor, beta: Tensor | None) -> Tensor:
     """KL(Kumaraswamy(a, b) ‖ Beta(alpha, beta)), elementwise, in nats; float64. beta None is 1, where all is in closed
-    form; another takes some hundred times the time of that."""
+    form; another takes as many tensors of this size as the integral has points."""
     mean_log = -(_EULER + torch.digamma(b + 1)) / a
     kl = (a * b).log() - (b - 1) / b + (a - alpha) * mean_log
     if beta is None:
