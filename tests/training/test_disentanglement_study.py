@@ -5,6 +5,7 @@ import dataclasses
 import json
 
 import pytest
+import torch
 from PIL import Image
 
 from aevae_fast.cli.app import run as command
@@ -81,7 +82,17 @@ def test_the_page_judges_seed_by_seed(done):
     (rule,) = (one for one in findings(metrics) if one.rule.startswith("MIG of the β-TCVAE"))
     assert not rule.holds
     page = write_page(metrics, "picture.png")
-    assert "not above the VAE's everywhere. β-TCVAE, β = 6, seed 1: 0.10, not above 0.10, with gaps scale" in page
+    assert "MIG of the β-TCVAE is not above the VAE's everywhere:" in page
+    assert "\n- β-TCVAE, β = 6, seed 1: MIG 0.10, not above 0.10; gap and linear R² of scale" in page
+    assert "the latents are a rotation of the factors" in page
+
+
+def test_a_rotation_is_read_off_linearly():
+    v = torch.cartesian_prod(torch.arange(4), torch.arange(5))
+    angle = torch.tensor(0.6)
+    turn = torch.tensor([[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]])
+    assert study_run.linear_readout(v.float() @ turn, v) == pytest.approx([1, 1])
+    assert study_run.linear_readout(torch.zeros(20, 2), v) == pytest.approx([0, 0])
 
 
 @pytest.fixture
@@ -92,7 +103,7 @@ def quick(monkeypatch):
         total = float(sum(parameter.detach().abs().double().sum() for parameter in model.parameters()))
         measures = ("reconstruction_loss", "kl", "elbo", "mig", "mig_posterior", "beta_vae", "disentanglement")
         rest = dict.fromkeys((*measures, "completeness", "informativeness"), total)
-        return {"active": 2, "gaps": [total] * 3} | rest
+        return {"active": 2, "gaps": [total] * 3, "linear": [total] * 3} | rest
 
     monkeypatch.setattr(study_run, "measure", weighed)
 

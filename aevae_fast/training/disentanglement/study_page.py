@@ -1,6 +1,6 @@
 """The markdown page of the study."""
 
-from statistics import pstdev
+from statistics import fmean, pstdev
 from typing import Any
 
 from .findings import Finding, column, dearest_and_best, findings
@@ -19,7 +19,15 @@ _COLUMNS = {
 _MEASURES = """\
 All measures are those of [disentanglement.md](disentanglement.md), over all images, of the posterior means; DCI learns
 with `{booster}`. Reconstruction loss and KL are of the held-out images, by one sample of the latent each. A latent is
-in use where the variance of its mean from image to image is above 0.01. ± is the standard deviation over the seeds."""
+in use where the variance of its mean from image to image is above 0.01. Linear R² is the share of a factor's variance
+that a linear function of all latents explains. ± is the standard deviation over the seeds."""
+_NOT_ABOVE = "MIG of the β-TCVAE is not above the VAE's everywhere:"
+_WHY = """\
+Where a gap is small and the linear R² large, the factor is there and can be read off the latents with a line, but off
+several at once: the latents are a rotation of the factors. x and y are alike, so a q(z) that spreads both evenly is
+round, and turning it changes neither the KL nor the total correlation. What settles the axes is the posterior's shape
+(independent noise on each latent) and chance. Where both are small, the latents tell little of the factor, or not
+plainly."""
 _RULES = """\
 The rules are part of the program and do not depend on the numbers. In brackets the numbers seed by seed: the model's,
 then the VAE's."""
@@ -82,17 +90,15 @@ def _tcvae(metrics: dict[str, Any]) -> str:
     names = list(metrics["factors"])
     words = []
     for model, ours, theirs in below:
-        gaps = ", ".join(f"{name} {gap:.2f}" for name, gap in zip(names, ours["gaps"], strict=True))
-        words.append(
-            f"{model['title']}, seed {ours['seed']}: {ours['mig']:.2f}, not above {theirs['mig']:.2f}, with gaps "
-            f"{gaps} and {ours['active']} latents in use"
+        told = ", ".join(
+            f"{name} {gap:.2f} and {linear:.2f}"
+            for name, gap, linear in zip(names, ours["gaps"], ours["linear"], strict=True)
         )
-    return (
-        "MIG of the β-TCVAE is not above the VAE's everywhere. "
-        + "; ".join(words)
-        + ". A gap near 0 is a factor that two "
-        "latents share, or that none tells."
-    )
+        words.append(
+            f"{model['title']}, seed {ours['seed']}: MIG {ours['mig']:.2f}, not above {theirs['mig']:.2f}; gap and "
+            f"linear R² of {told}; {ours['active']} latents in use"
+        )
+    return _NOT_ABOVE + "\n\n" + "\n".join(f"- {line}" for line in words) + "\n\n" + _WHY
 
 
 def _table(metrics: dict[str, Any]) -> str:
@@ -104,17 +110,20 @@ def _table(metrics: dict[str, Any]) -> str:
 
 
 def _factors(metrics: dict[str, Any]) -> str:
-    """The gap of each factor, mean over the seeds."""
+    """Gap, and linear R², of each factor, mean over the seeds."""
     names = list(metrics["factors"])
-    lines = [["gap of a factor, mean over the seeds", *names], ["---", *["---:"] * len(names)]]
+    lines = [
+        ["mean over the seeds", *(f"{what} of {name}" for what in ("gap", "linear R²") for name in names)],
+        ["---", *["---:"] * (2 * len(names))],
+    ]
     for model in metrics["models"].values():
-        gaps = [sum(values) / len(values) for values in zip(*(run["gaps"] for run in model["runs"]), strict=True)]
-        lines.append([model["title"], *(f"{gap:.2f}" for gap in gaps)])
+        cells = [fmean(values) for key in ("gaps", "linear") for values in zip(*column(model, key), strict=True)]
+        lines.append([model["title"], *(f"{cell:.2f}" for cell in cells)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _spread(values: list[float], digits: int) -> str:
-    return f"{sum(values) / len(values):.{digits}f} ± {pstdev(values):.{digits}f}"
+    return f"{fmean(values):.{digits}f} ± {pstdev(values):.{digits}f}"
 
 
 def _line(finding: Finding) -> str:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
+from torch import Tensor
 
 from aevae_fast.data import ImageSplits, TrainingBatches
 from aevae_fast.metrics.disentanglement import (
@@ -208,9 +210,18 @@ def measure(model: Any, images: ImageSplits, booster: str) -> dict[str, Any]:
         "active": int((codes.double().var(0) > _ACTIVE).sum()),
         "mig": gap.score,
         "gaps": list(gap.gaps),
+        "linear": linear_readout(codes, factors),
         "mig_posterior": mutual_information_gap_posterior(codes, logvars, factors).score,
         "beta_vae": beta_vae_score(codes, factors).score,
         "disentanglement": importance.disentanglement,
         "completeness": importance.completeness,
         "informativeness": importance.informativeness,
     }
+
+
+def linear_readout(codes: Tensor, factors: Tensor) -> list[float]:
+    """R² of each factor as a linear function of all codes: near 1 too where the codes are a rotation of the factors."""
+    design = torch.cat([codes.double().cpu(), torch.ones(len(codes), 1, dtype=torch.float64)], 1)
+    target = factors.double()
+    left = target - design @ torch.linalg.lstsq(design, target, driver="gelsd").solution
+    return (1 - left.square().sum(0) / (target - target.mean(0)).square().sum(0)).tolist()
