@@ -40,8 +40,8 @@ def gaussian_kl(
         impl: force "reference", "portable" or "triton"; None lets the device decide.
 
     Returns:
-        nats, float32: mean's shape, `[B]` or 0-d. An empty batch gives 0; an input that is not finite gives a KL that
-        is not, even under a clamp.
+        nats, float32 (float64 for float64): mean's shape, `[B]` or 0-d. An empty batch gives 0; an input that is not
+        finite gives a KL that is not, even under a clamp.
 
     Raises:
         TypeError, ValueError: a dtype, shape, device or option that does not fit, named.

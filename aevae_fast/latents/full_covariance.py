@@ -61,6 +61,8 @@ class FullCovarianceGaussianLatent(Latent):
     ) -> None:
         super().__init__()
         check_options("logstd", clamp, free_bits, reduction, samples)
+        if isinstance(dim, bool) or not isinstance(dim, int):
+            raise TypeError(f"dim must be an int, the axis that holds the parameters; got {type(dim).__name__}")
         if dim == 0:
             raise ValueError("dim must not be the batch, axis 0; got 0")
         self.dim, self.clamp, self.reduction = dim, clamp, reduction

@@ -44,8 +44,8 @@ class GaussianLatent(Latent):
         prior_mean, prior_logvar: broadcast to the mean; N(0, 1) where absent. They may require grad.
         prior: a `Prior` over the flattened latent instead. The KL under one that is no Gaussian is the Monte-Carlo
             estimate of one sample, `[B]` or 0-d, and takes neither free bits nor samples.
-        Returns z (x's dtype; `[B, ..., D, ...]`, or with samples in front) and kl (nats, float32: z's shape, `[B]` or
-        0-d).
+        Returns z (x's dtype; `[B, ..., D, ...]`, or with samples in front) and kl (nats, float32, float64 for float64:
+        z's shape, `[B]` or 0-d).
 
     Raises:
         ValueError, TypeError: an argument that does not fit, named.

@@ -95,7 +95,7 @@ class Autoencoder(ImageAutoencoder):
 
     def _growth(self, latent: Tensor) -> Tensor:
         """1, with the gradient of R over R by the batch. Without it larger latents would seem to drown the noise, and R
-        grows a thousandfold within a thousand steps."""
+        would grow without end."""
         rows = (latent - self.statistics.center).flatten(1)  # float32 of a half-precision latent
         square = torch.where(rows.isfinite(), rows, 0).square().sum()
         given = square.detach()

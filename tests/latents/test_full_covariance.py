@@ -180,6 +180,7 @@ def test_repr_says_what_differs() -> None:
 X = torch.randn(5, 9)
 BAD: list[tuple[type[Exception], str, Any]] = [
     (ValueError, "dim must not be the batch", lambda layer: FullCovarianceGaussianLatent(0)),
+    (TypeError, "dim must be an int", lambda layer: FullCovarianceGaussianLatent(1.5)),
     (ValueError, "samples must be None or at least 1; got 0", lambda layer: FullCovarianceGaussianLatent(samples=0)),
     (ValueError, "free_bits must be", lambda layer: FullCovarianceGaussianLatent(free_bits=-1)),
     (ValueError, r"along dim 1 \(2, 5, 9, 14, ...\); got shape \(5, 8\)", lambda layer: layer(X[:, :8])),
