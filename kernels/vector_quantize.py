@@ -57,7 +57,7 @@ def _vector_quantize_kernel(
     rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
     targets = row_pointers(quantized_ptr, n, N, S, stride_qb, stride_qs)
     error = tl.where(kept & (index < 0), float("nan"), 0.0)
-    STEP: tl.constexpr = min(PADDED_D, 32)
+    STEP: tl.constexpr = 16 if PADDED_D > 512 else min(PADDED_D, 32)  # 32 columns would spill at 768
     for start in range(0, PADDED_D, STEP):
         d = start + tl.arange(0, STEP)
         inside = found[:, None] & (d < D)[None, :]
