@@ -31,14 +31,14 @@ class CouplingFlow(ZukoFlow):
     def _forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         total = z.new_zeros(len(z))
         for i, network in enumerate(self.networks):
-            kept, moved = z[:, i % 2 :: 2], z[:, 1 - i % 2 :: 2]
+            kept, moved = z[:, i % 2 :: 2], z[:, 1 - i % 2 :: 2].contiguous()
             moved, log_det = self._transform(network(kept)).call_and_ladj(moved)
             z, total = _merged(i, kept, moved), total + log_det.sum(-1)
         return z, total
 
     def _inverse(self, y: Tensor) -> Tensor:
         for i, network in reversed(list(enumerate(self.networks))):
-            kept, moved = y[:, i % 2 :: 2], y[:, 1 - i % 2 :: 2]
+            kept, moved = y[:, i % 2 :: 2], y[:, 1 - i % 2 :: 2].contiguous()
             y = _merged(i, kept, self._transform(network(kept)).inv(moved))
         return y
 
