@@ -1,6 +1,6 @@
 """Batches of images: an endless shuffled stream for training, one plain pass for evaluation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +26,11 @@ def collate_images(items: Sequence[Any]) -> Tensor:
     if len(shapes) > 1:
         raise ValueError(f"data: expected images of one shape, got {sorted(shapes)}")
     return torch.stack(images)
+
+
+def _collate_of(dataset: ImageDataset) -> Callable[[Sequence[Any]], Tensor]:
+    """How items of `dataset` become a batch: a data set of something else than images brings its own `collate`."""
+    return getattr(dataset, "collate", collate_images)
 
 
 class _EndlessBatches(Sampler[list[int]]):
@@ -84,7 +89,7 @@ class TrainingBatches:
         loader: DataLoader[Tensor] = DataLoader(
             self.dataset,  # type: ignore[arg-type]
             batch_sampler=sampler,
-            collate_fn=collate_images,
+            collate_fn=_collate_of(self.dataset),
             num_workers=self.workers,
             generator=torch.Generator().manual_seed(self.seed),
         )
@@ -110,7 +115,7 @@ def evaluation_batches(dataset: ImageDataset, batch_size: int, workers: int = 0)
     return DataLoader(
         dataset,  # type: ignore[arg-type]
         batch_size=batch_size,
-        collate_fn=collate_images,
+        collate_fn=_collate_of(dataset),
         num_workers=workers,
         generator=torch.Generator(),
     )

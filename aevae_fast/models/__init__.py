@@ -1,6 +1,7 @@
 """Whole models."""
 
 from .autoencoder import Autoencoder, AutoencoderOutput, NotTrainedError
+from .code_prior import CodePrior, CodePriorOutput
 from .convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from .factor_vae import FactorVAE, FactorVAEOutput
 from .interpolation import interpolate_latents
@@ -15,6 +16,8 @@ __all__ = [
     "VQVAE",
     "Autoencoder",
     "AutoencoderOutput",
+    "CodePrior",
+    "CodePriorOutput",
     "ConvolutionalDecoder",
     "ConvolutionalEncoder",
     "FactorVAE",

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8)
+
 
 def check_whole(**values: Any) -> None:
     """Raise TypeError naming the first argument that is not a whole number."""
@@ -44,17 +46,17 @@ def check_stages(downsampling_factor: int) -> int:
     return downsampling_factor.bit_length() - 1
 
 
-def check_image_size(image_size: int | Sequence[int], factor: int = 1) -> tuple[int, int]:
-    """`image_size` as (height, width); ValueError unless both are positive multiples of `factor`."""
+def check_image_size(image_size: int | Sequence[int], factor: int = 1, name: str = "image_size") -> tuple[int, int]:
+    """`image_size` as (height, width); ValueError, with `name`, unless both are positive multiples of `factor`."""
     sides = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
     for side in sides:
-        check_whole(image_size=side)
+        check_whole(**{name: side})
     if len(sides) != 2 or any(side < 1 for side in sides):
-        raise ValueError(f"image_size: expected a positive number or (height, width), got {image_size!r}")
+        raise ValueError(f"{name}: expected a positive number or (height, width), got {image_size!r}")
     if sides[0] % factor or sides[1] % factor:
         below, above = ("x".join(str(max(1, side // factor + more) * factor) for side in sides) for more in (0, 1))
         raise ValueError(
-            f"image_size: expected sides divisible by downsampling_factor={factor}, got {sides[0]}x{sides[1]}; "
+            f"{name}: expected sides divisible by downsampling_factor={factor}, got {sides[0]}x{sides[1]}; "
             f"{below} and {above} are the nearest that fit"
         )
     return sides[0], sides[1]
@@ -100,7 +102,7 @@ def check_images(x: Tensor, in_channels: int, factor: int) -> None:
 
 def check_indices(indices: Tensor, codebook_size: int) -> None:
     """Raise TypeError or ValueError unless `indices` is an integer `[B, h, w]` with values in `[0, K)`."""
-    if indices.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8):
+    if indices.dtype not in INTEGERS:
         raise TypeError(f"indices: expected an integer tensor, got {indices.dtype}")
     if indices.ndim != 3:
         raise ValueError(f"indices: expected shape [B, h, w], got {list(indices.shape)}")

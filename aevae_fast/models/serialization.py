@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from .autoencoder import Autoencoder
+from .code_prior import CodePrior
 from .factor_vae import FactorVAE
 from .files import replacing
 from .iwae import IWAE
@@ -16,13 +17,14 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 FORMAT_VERSION = 1
 
-Model = VQVAE | Autoencoder | VAE
-_MODELS: dict[str, type[VQVAE] | type[Autoencoder] | type[VAE]] = {
+Model = VQVAE | Autoencoder | VAE | CodePrior
+_MODELS: dict[str, type[VQVAE] | type[Autoencoder] | type[VAE] | type[CodePrior]] = {
     "VQVAE": VQVAE,
     "Autoencoder": Autoencoder,
     "VAE": VAE,
     "IWAE": IWAE,
     "FactorVAE": FactorVAE,
+    "CodePrior": CodePrior,
 }
 
 

@@ -20,6 +20,7 @@ from .checks import (
     check_stages,
     check_whole,
 )
+from .code_prior import CodePrior
 from .convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from .modes import evaluation_mode
 
@@ -197,6 +198,27 @@ class VQVAE(LoadsWhole):
     def reconstruct(self, x: Tensor) -> Tensor:
         """`decode(encode(x))`: images `[B, C, H, W]`, values clamped to [0, 1], without gradient."""
         return self.decode(self.encode(x))
+
+    def sample(
+        self, n: int, *, prior: CodePrior, generator: torch.Generator | None = None, temperature: float = 1.0
+    ) -> Tensor:
+        """`n` new images `[n, C, H, W]`, values in [0, 1], decoded from codes that `prior` draws.
+
+        Args:
+            n: number of images, 0 or more.
+            prior: over this model's codes, on any device.
+            generator: must be on the prior's device.
+            temperature: of the draws, as `CodePrior.sample` has it.
+
+        Raises:
+            TypeError, ValueError: an argument that is out of range, or a prior over another number of codes.
+        """
+        if prior.codebook_size != self.codebook_size:
+            raise ValueError(
+                f"prior: expected one over {self.codebook_size} codes (codebook_size), got {prior.codebook_size}"
+            )
+        codes = prior.sample(n, generator=generator, temperature=temperature)
+        return self.decode(codes.to(self.codebook.device))
 
     def extra_repr(self) -> str:
         height, width = self.image_size

@@ -6,6 +6,8 @@ from .families import (
     AutoencoderSettings,
     BetaTCVAESettings,
     CodebookEvaluation,
+    CodeEvaluation,
+    CodePriorSettings,
     Evaluation,
     LikelihoodEvaluation,
     VAEEvaluation,
@@ -20,6 +22,8 @@ from .settings import RunSettings
 __all__ = [
     "AutoencoderSettings",
     "BetaTCVAESettings",
+    "CodeEvaluation",
+    "CodePriorSettings",
     "CodebookEvaluation",
     "Evaluation",
     "FitResult",

@@ -53,7 +53,7 @@ def prepare_out(out: Path, overwrite: bool) -> None:
 
 
 def build_model(settings: RunSettings, images: ImageSplits) -> Any:
-    """The model that `settings` describe, for `images`; weights drawn from `settings.seed`.
+    """The model that `settings` describe, for what its family's `data` gave; weights drawn from `settings.seed`.
 
     Raises:
         ValueError, TypeError: a setting is out of range or does not fit the images.
@@ -98,7 +98,7 @@ def train_run(
     Raises:
         ValueError: a setting is out of range or does not fit the images or this machine, `out` is taken, or the state
             in it is broken; what is in `out` is as it was then.
-        FileNotFoundError: `resume` without a state in `out`.
+        FileNotFoundError: `resume` without a state in `out`, or a model that the run needs is not there.
         TrainingDiverged: the loss became NaN or infinite.
     """
     out = Path(out)
@@ -108,6 +108,7 @@ def train_run(
             prepare_out(out, overwrite)
         settings.save(out)
 
+    images = FAMILIES[settings.family].data(settings, images)
     model = build_model(settings, images)
     result = fit(
         model,

@@ -4,13 +4,15 @@ from torch import nn
 
 from .autoencoder import AutoencoderFamily, AutoencoderSettings
 from .beta_tcvae import BetaTCVAEFamily, BetaTCVAESettings
+from .code_prior import CodeEvaluation, CodePriorFamily, CodePriorSettings
 from .continuous import LikelihoodEvaluation, draw_interpolations
 from .family import Evaluation, Family, device_of, some_images
 from .vae import VAEEvaluation, VAEFamily, VAESettings, log_likelihood
 from .vqvae import CodebookEvaluation, VQVAEFamily, VQVAESettings
 
 FAMILIES: dict[str, Family] = {
-    family.settings.family: family for family in (VQVAEFamily(), VAEFamily(), AutoencoderFamily(), BetaTCVAEFamily())
+    family.settings.family: family
+    for family in (VQVAEFamily(), VAEFamily(), AutoencoderFamily(), BetaTCVAEFamily(), CodePriorFamily())
 }
 
 
@@ -30,6 +32,8 @@ __all__ = [
     "FAMILIES",
     "AutoencoderSettings",
     "BetaTCVAESettings",
+    "CodeEvaluation",
+    "CodePriorSettings",
     "CodebookEvaluation",
     "Evaluation",
     "Family",

@@ -16,7 +16,7 @@ from aevae_fast.models.modes import evaluation_mode
 
 from ..pictures import draw_grid, draw_likelihood_curves, draw_reconstructions, draw_rows
 from ..settings import RunSettings
-from .family import Evaluation, Family, History, device_of, some_images
+from .family import Family, History, ReconstructionEvaluation, device_of, some_images
 
 SEED = 0  # of what pictures and measures draw
 _SHOWN, _SAMPLES, _PAIRS, _STEPS, _TRAVERSED, _GRID = 20, 64, 6, 9, 10, 15  # images or rows in a picture
@@ -57,7 +57,7 @@ class ContinuousSettings(RunSettings):
 
 
 @dataclass(frozen=True)
-class LikelihoodEvaluation(Evaluation):
+class LikelihoodEvaluation(ReconstructionEvaluation):
     """Reconstruction as the likelihood sees it.
 
     Attributes:
@@ -87,7 +87,9 @@ class ContinuousFamily(Family):
         """What the family's evaluation holds beside the reconstruction error: `[B]` each, of images `[B, C, H, W]`."""
 
     @abstractmethod
-    def evaluation(self, images: int, reconstruction: ReconstructionReport, means: dict[str, float]) -> Evaluation:
+    def evaluation(
+        self, images: int, reconstruction: ReconstructionReport, means: dict[str, float]
+    ) -> LikelihoodEvaluation:
         """The evaluation with the means of what `measure` gives."""
 
     @abstractmethod
@@ -95,7 +97,7 @@ class ContinuousFamily(Family):
         """How much each element of the latent tells of the images, `[*latent_shape]`, and what of that, in words."""
 
     @torch.no_grad()
-    def evaluate(self, model: Any, dataset: ImageDataset, batch_size: int) -> Evaluation:
+    def evaluate(self, model: Any, dataset: ImageDataset, batch_size: int) -> LikelihoodEvaluation:
         device = device_of(model)
         error, sums = ReconstructionError(), dict[str, float]()
         generator = torch.Generator(device).manual_seed(SEED)

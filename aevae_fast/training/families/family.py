@@ -23,23 +23,37 @@ class Evaluation:
 
     Attributes:
         images: number of images.
-        reconstruction: error of what comes back, values clamped to [0, 1].
     """
 
     images: int
-    reconstruction: ReconstructionReport
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
-        return {
-            "images": self.images,
+        return {"images": self.images}
+
+    def rows(self) -> dict[str, str]:
+        """The rows of a table: what is measured, and the value in words."""
+        return {}
+
+
+@dataclass(frozen=True)
+class ReconstructionEvaluation(Evaluation):
+    """Of models that give images back.
+
+    Attributes:
+        reconstruction: error of what comes back, values clamped to [0, 1].
+    """
+
+    reconstruction: ReconstructionReport
+
+    def as_dict(self) -> dict[str, Any]:
+        return super().as_dict() | {
             "mse": self.reconstruction.mse,
             "nmse": self.reconstruction.nmse,
             "psnr_db": self.reconstruction.psnr_db,
         }
 
     def rows(self) -> dict[str, str]:
-        """The rows of a table: what is measured, and the value in words."""
         return {
             "mean squared error": f"{self.reconstruction.mse:.5f}",
             "error / variance": f"{self.reconstruction.nmse:.4f}",
@@ -60,9 +74,17 @@ class Family(ABC):
     def recognises(self, model: nn.Module) -> bool:
         """Whether `model` has the methods of this family; a wrapper that passes them on counts."""
 
+    def data(self, settings: Any, images: ImageSplits) -> ImageSplits:
+        """What a run trains on and measures on: the images, or what is made of them beforehand.
+
+        Raises:
+            FileNotFoundError, ValueError: what makes it is not there, or does not fit the images.
+        """
+        return images
+
     @abstractmethod
     def build(self, settings: Any, images: ImageSplits) -> Any:
-        """The model that `settings` describe, for `images`; weights drawn from torch's global generator.
+        """The model that `settings` describe, for what `data` gave; weights drawn from torch's global generator.
 
         Raises:
             ValueError, TypeError: a setting is out of range or does not fit the images.

@@ -15,7 +15,7 @@ from aevae_fast.models import VQVAE
 
 from ..pictures import draw_code_maps, draw_codebook_curves, draw_reconstructions, draw_usage
 from ..settings import RunSettings
-from .family import Evaluation, Family, History, device_of, some_images
+from .family import Family, History, ReconstructionEvaluation, device_of, some_images
 
 _SHOWN, _MAPS = 20, 7  # images in the picture of reconstructions, in that of code maps
 
@@ -44,7 +44,7 @@ class VQVAESettings(RunSettings):
 
 
 @dataclass(frozen=True)
-class CodebookEvaluation(Evaluation):
+class CodebookEvaluation(ReconstructionEvaluation):
     """Reconstruction from indices, as someone has it who stores them, and the use of the codebook.
 
     Attributes:
@@ -75,7 +75,7 @@ class VQVAEFamily(Family):
     settings = VQVAESettings
 
     def recognises(self, model: nn.Module) -> bool:
-        return hasattr(model, "codebook_size")
+        return hasattr(model, "codebook_size") and hasattr(model, "encode")
 
     def build(self, settings: VQVAESettings, images: ImageSplits) -> VQVAE:
         channels, height, width = images.image_shape

@@ -1,5 +1,7 @@
 """Pictures of a codebook and of what a VQ-VAE makes of images."""
 
+import math
+
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -7,7 +9,7 @@ from torch import Tensor
 
 from aevae_fast.metrics import UsageReport
 
-from .canvas import BLUE, FONT, INK, ORANGE, blank, curve, over_steps, plain, plain_numbers, show
+from .canvas import BLUE, FONT, GREY, INK, ORANGE, blank, curve, over_steps, plain, plain_numbers, show
 
 
 def draw_usage(usage: UsageReport, title: str) -> Figure:
@@ -55,6 +57,24 @@ def draw_codebook_curves(train: dict[str, list[float]], held_out: dict[str, list
     over_steps(right, "Codebook perplexity")
     right.set_ylim(bottom=0)
     right.legend(frameon=False, fontsize=FONT - 1, loc="lower right")
+    return figure
+
+
+def draw_code_curves(train: dict[str, list[float]], held_out: dict[str, list[float]]) -> Figure:
+    """Bits an image under a prior over codes, over the steps.
+
+    Args:
+        train: `step` and `loss`, nats an image.
+        held_out: `step`, `bits_per_image`, and `independent_bits_per_image` for the line that a prior must stay below.
+    """
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    curve(axes, train["step"], [nats / math.log(2) for nats in train.get("loss", [])], BLUE, "training", smooth=True)
+    curve(axes, held_out["step"], held_out["bits_per_image"], ORANGE, "held-out images")
+    independent = held_out["independent_bits_per_image"][-1]
+    axes.axhline(independent, color=GREY, lw=1.5, ls="--", label="independent codes")
+    over_steps(axes, "Bits of an image's codes")
+    axes.legend(frameon=False, fontsize=FONT - 1)
     return figure
 
 
