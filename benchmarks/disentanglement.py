@@ -1,6 +1,6 @@
 """What `aevae-fast study disentanglement` finds here, kept: the numbers as a record, page and picture in the docs.
 
-    python -m benchmarks.disentanglement [--out runs/disentanglement-record] [--seeds 3] [--steps 2500]
+    python -m benchmarks.disentanglement [--out runs/disentanglement-record] [--seeds 3] [--tc-betas 3 6 12]
 
 Writes `disentanglement_study.json` to --results (benchmarks/results), `disentanglement_study.md` and `.png` to --docs
 (docs). Goes on with the study by the same settings that is in --out already; the record keeps the commit and the load
@@ -29,11 +29,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs") / "disentanglement-record")
     parser.add_argument("--seeds", type=int, default=StudySettings.seeds)
-    parser.add_argument("--steps", type=int, default=StudySettings.steps)
+    parser.add_argument("--tc-betas", type=float, nargs="+", default=StudySettings.tc_betas)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--docs", type=Path, default=DOCS)
     options = parser.parse_args(arguments)
-    settings = StudySettings(seeds=options.seeds, steps=options.steps, device="cpu")
+    settings = StudySettings(seeds=options.seeds, tc_betas=tuple(options.tc_betas), device="cpu")
     resume = options.out.exists()
     begun = beginning(options.out, resume)
     done = study(settings, options.out, resume=resume, console=Console())

@@ -40,20 +40,30 @@ def findings(metrics: dict[str, Any]) -> list[Finding]:
     return found
 
 
-def dearest_and_best(metrics: dict[str, Any]) -> list[str]:
-    """Sentences: of each kind the β of the highest mean MIG, and its price in nats."""
+def summary(metrics: dict[str, Any]) -> list[str]:
+    """Sentences: of each kind the β of the highest mean MIG with its price in nats, and what the best β-TCVAE has over
+    the β-VAE that pays nearest to the same."""
     models = list(metrics["models"].values())
     (vae,) = (model for model in models if model["kind"] == "vae")
-    sentences = []
+    sentences, best = [], vae
     for kind, name in KINDS.items():
         best = max((model for model in models if model["kind"] == kind), key=lambda model: mean(model, "mig"))
         dearer = mean(best, "reconstruction_loss") - mean(vae, "reconstruction_loss")
         above = sum(one > other for one, other in zip(column(best, "mig"), column(vae, "mig"), strict=True))
         sentences.append(
-            f"The {name} does best at β = {best['beta']:g}: MIG {mean(best, 'mig'):.2f} beside the VAE's "
+            f"The {name} has the highest MIG at β = {best['beta']:g}: {mean(best, 'mig'):.2f} beside the VAE's "
             f"{mean(vae, 'mig'):.2f}, above it on {above} of {len(vae['runs'])} seeds, for {dearer:+.1f} nats of "
             "reconstruction loss."
         )
+    price = mean(best, "reconstruction_loss")
+    near = min(
+        (model for model in models if model["kind"] == "beta-vae"),
+        key=lambda model: abs(mean(model, "reconstruction_loss") - price),
+    )
+    sentences.append(
+        f"Of the β-VAEs the one nearest to that {best['title']} in reconstruction ({price:.1f} nats) has β = "
+        f"{near['beta']:g} ({mean(near, 'reconstruction_loss'):.1f} nats) and MIG {mean(near, 'mig'):.2f}."
+    )
     return sentences
 
 

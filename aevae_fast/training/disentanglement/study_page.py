@@ -3,7 +3,7 @@
 from statistics import fmean, pstdev
 from typing import Any
 
-from .findings import Finding, column, dearest_and_best, findings
+from .findings import Finding, column, findings, summary
 
 _COLUMNS = {
     "mig": ("MIG", 2),
@@ -23,11 +23,10 @@ in use where the variance of its mean from image to image is above 0.01. Linear 
 that a linear function of all latents explains. ± is the standard deviation over the seeds."""
 _NOT_ABOVE = "MIG of the β-TCVAE is not above the VAE's everywhere:"
 _WHY = """\
-Where a gap is small and the linear R² large, the factor is there and can be read off the latents with a line, but off
-several at once: the latents are a rotation of the factors. x and y are alike, so a q(z) that spreads both evenly is
-round, and turning it changes neither the KL nor the total correlation. What settles the axes is the posterior's shape
-(independent noise on each latent) and chance. Where both are small, the latents tell little of the factor, or not
-plainly."""
+Where a gap is small and the linear R² large, the factor can be read off the latents with a line, but off several at
+once: the latents mix the factors, as a rotation does. x and y are alike: where q(z) and the posteriors are round in the
+plane of two latents, turning it changes neither the KL nor the total correlation. What settles the axes is how far they
+are from round, and chance. Where both are small, the latents tell little of the factor, or not plainly."""
 _RULES = """\
 The rules are part of the program and do not depend on the numbers. In brackets the numbers seed by seed: the model's,
 then the VAE's."""
@@ -43,7 +42,7 @@ def write_page(metrics: dict[str, Any], picture: str) -> str:
     parts = [
         "# Does β > 1 disentangle, and what does it cost?",
         _introduction(metrics),
-        " ".join(dearest_and_best(metrics)),
+        " ".join(summary(metrics)),
         _tcvae(metrics),
         f"![MIG, β-VAE metric and DCI against β and against the reconstruction loss]({picture})",
         "## Numbers",
