@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 
-from aevae_fast.kernels import gaussian_logsumexp as module
+from aevae_fast.kernels import gaussian_logsumexp as forward
+from aevae_fast.kernels import gaussian_logsumexp_bwd as backward
 
 from .launches import Recorder, launch
 from .machine_code import Case
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 DIMENSIONS = (1, 3, 10, 16, 32, 64, 128)
-KERNELS = ("joint", "marginals", "rows_bwd", "components_bwd")
+KERNELS = {"joint": forward, "marginals": forward, "rows_bwd": backward, "components_bwd": backward}
 _POINTS, _COMPONENTS = 1024, 512
 
 
@@ -29,10 +30,10 @@ def mixture_case(
     weight = torch.empty(_COMPONENTS) if weights else None
     mixture = (z, mean, logvar, weight, [0.5] * diagonals)
     joint, each = torch.empty(_POINTS), torch.empty(_POINTS, dimension)
-    call: Callable[[], Any] = partial(module.gaussian_logsumexp, *mixture, marginals)
+    call: Callable[[], Any] = partial(forward.gaussian_logsumexp, *mixture, marginals)
     if kernel.endswith("bwd"):
-        call = partial(module.gaussian_logsumexp_backward, joint, each if marginals else None, joint, each, *mixture)
-    seen = _launched(f"_{kernel}_kernel", call)
+        call = partial(backward.gaussian_logsumexp_backward, joint, each if marginals else None, joint, each, *mixture)
+    seen = _launched(kernel, call)
     options = [*([] if marginals else ["joint"]), *(["weights"] if weights else [])]
     options += [f"{diagonals} diagonals"] if diagonals else []
     name = " ".join([f"mixture_{kernel} D={dimension} {dtype}", *options])
@@ -41,10 +42,10 @@ def mixture_case(
 
 def _launched(name: str, call: Callable[[], Any]) -> Recorder:
     """The launch of one kernel; those of the others come to nothing."""
-    for other in KERNELS:
-        if f"_{other}_kernel" != name:
+    for other, module in KERNELS.items():
+        if other != name:
             call = partial(launch, module, f"_{other}_kernel", call)
-    return launch(module, name, call)
+    return launch(KERNELS[name], f"_{name}_kernel", call)
 
 
 def mixture_cases(every: bool = False) -> Iterator[Case]:
