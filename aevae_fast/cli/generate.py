@@ -1,7 +1,7 @@
 """`aevae-fast generate` and `aevae-fast interpolate`: new images from a trained model."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,18 +17,21 @@ def generate(
     """Draw new images from a trained model.
 
     A VAE decodes draws from its prior. An autoencoder has none: it decodes latents drawn evenly from the range that the
-    training images take, and what comes out is often no likeness of them. A VQ-VAE cannot generate.
+    training images take, and what comes out is often no likeness of them. A VQ-VAE decodes codes that a prior over them
+    draws: train one with `train code-prior` first.
     """
     import torch
 
-    from aevae_fast.models import NotTrainedError
+    from aevae_fast.models import VQVAE, NotTrainedError
     from aevae_fast.training.pictures import draw_grid, save_figure
 
+    from .code_priors import load_prior
     from .trained import load_trained
 
-    trained = _with_latent(load_trained(model), "generate")
+    trained = load_trained(model)
+    over_codes = {"prior": load_prior(trained, model)} if isinstance(trained, VQVAE) else {}
     try:
-        images = trained.sample(count, generator=torch.Generator().manual_seed(seed))
+        images = trained.sample(count, generator=torch.Generator().manual_seed(seed), **over_codes)
     except NotTrainedError as error:
         raise ValueError(f"{model}: expected a trained model, but {error}") from error
     save_figure(draw_grid(images, f"{len(images)} images from {type(trained).__name__}"), out)
@@ -49,22 +52,12 @@ def interpolate(
 
     from .trained import images_for, load_trained
 
-    trained = _with_latent(load_trained(model), "interpolate")
+    trained = load_trained(model)
+    if not hasattr(trained, "interpolate"):
+        raise ValueError(
+            f"interpolate: expected an autoencoder or a VAE, got a {type(trained).__name__}: there is nothing between "
+            "two of its codes; train one with: aevae-fast train vae"
+        )
     held_out = images_for(trained, model, data).held_out
     save_figure(draw_interpolations(trained, held_out, pairs=pairs, steps=steps, mode=mode), out)
     print(f"Look at {out}")
-
-
-def _with_latent(model: Any, command: str) -> Any:
-    """The model, if its latents are numbers to draw or to move between.
-
-    Raises:
-        ValueError: they are codes.
-    """
-    if not hasattr(model, "interpolate"):
-        raise ValueError(
-            f"{command}: expected an autoencoder or a VAE, got a {type(model).__name__}: its codes have no prior that "
-            "says which of them go together, and codes put together at random decode to noise; train one with: "
-            "aevae-fast train vae"
-        )
-    return model

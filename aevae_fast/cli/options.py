@@ -1,8 +1,8 @@
 """Options that several commands share, defined once."""
 
 import inspect
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Collection
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,18 +98,24 @@ def flowing(text: str | None) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
-def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """`command`, which takes a context first and then options of its own, with those of every training command behind.
+def with_training_options(
+    command: Callable[..., None] | None = None, *, without: Collection[str] = ()
+) -> Callable[..., Any]:
+    """`command`, which takes a context first and then options of its own, with those of every training command behind,
+    but for those named in `without`.
 
     The values are in `context.params`, and are not passed on.
     """
+    if command is None:
+        return partial(with_training_options, without=without)
     own, shared = (inspect.signature(function, eval_str=True) for function in (command, _training))
 
     @wraps(command)
     def with_all(context: typer.Context, **values: Any) -> None:
         command(context)
 
-    parameters = [*own.parameters.values(), *shared.parameters.values()]
+    behind = [parameter for name, parameter in shared.parameters.items() if name not in without]
+    parameters = [*own.parameters.values(), *behind]
     with_all.__signature__ = own.replace(  # type: ignore[attr-defined]
         parameters=[parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 from aevae_fast.data import ImageSplits, folder, load_images
 from aevae_fast.data.sources import SOURCES
-from aevae_fast.models import load_model
+from aevae_fast.models import CodePrior, load_model
 from aevae_fast.training import load_settings
 from aevae_fast.training.report import MODEL_FOLDER
 from aevae_fast.training.settings import SETTINGS_FILE
@@ -18,7 +18,7 @@ def load_trained(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: `path` holds no model, or a run that has not come to its end.
-        ValueError: the model's files are broken.
+        ValueError: the model's files are broken, or it is a model of codes.
     """
     exported = path / MODEL_FOLDER
     if not exported.is_dir() and (path / SETTINGS_FILE).is_file():
@@ -27,7 +27,10 @@ def load_trained(path: Path) -> Any:
             f"{path}: expected a trained model, but this run was not finished; "
             f"go on with: aevae-fast train {family} --resume {path}"
         )
-    return load_model(exported if exported.is_dir() else path)
+    model = load_model(exported if exported.is_dir() else path)
+    if isinstance(model, CodePrior):
+        raise ValueError(f"{path}: expected a model of images, got a prior over codes; name the VQ-VAE's run")
+    return model
 
 
 def images_for(model: Any, path: Path, data: str | None) -> ImageSplits:

@@ -16,9 +16,9 @@ def small(codebook_size=3, grid=2, seed=0, **options):
     torch.manual_seed(seed)
     prior = CodePrior(codebook_size, grid, **SMALL | options)
     with torch.no_grad():
-        prior.bias.normal_()
+        prior.bias.normal_(std=0.5)
         for parameter in (prior.position, prior.output[1].weight):
-            parameter.normal_(std=0.2)
+            parameter.normal_(std=0.1)
     return prior.eval()
 
 
@@ -64,12 +64,12 @@ def test_a_position_is_shown_the_code_before_it_and_those_next_to_it():
 def test_probabilities_of_all_grids_sum_to_one():
     log_prob = small().double().log_prob(every_grid())
     assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-12)
-    assert log_prob.max() - log_prob.min() > 2
+    assert log_prob.max() - log_prob.min() > 1
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_draws_follow_the_density(temperature):
-    """Chi-square over all 81 grids, false alarm 1e-4: the Wilson-Hilferty quantile of 80 degrees of freedom."""
+    """Chi-square over the 81 grids, those expected less than 10 times as one; false alarm 1e-4, by Wilson-Hilferty."""
     prior, count = small(), 40_000
     drawn = prior.sample(count, generator=torch.Generator().manual_seed(1), temperature=temperature)
     grids = every_grid()
@@ -77,9 +77,13 @@ def test_draws_follow_the_density(temperature):
     share = logits.log_softmax(1).gather(1, grids[:, None]).sum((1, 2, 3)).exp()
     place = (drawn.flatten(1) * torch.tensor([27, 9, 3, 1])).sum(1)
     expected = share * count
-    assert expected.min() > 1
-    statistic = ((torch.bincount(place, minlength=81) - expected).square() / expected).sum()
-    freedom, normal = 80, 3.719
+    counts, often = torch.bincount(place, minlength=81), expected >= 10
+    rest = expected[~often].sum()
+    statistic = ((counts[often] - expected[often]).square() / expected[often]).sum()
+    if rest > 0:
+        statistic += (counts[~often].sum() - rest).square() / rest
+    freedom, normal = int(often.sum()) - (not rest > 0), 3.719
+    assert freedom > 20
     assert statistic < freedom * (1 - 2 / (9 * freedom) + normal * math.sqrt(2 / (9 * freedom))) ** 3
 
 

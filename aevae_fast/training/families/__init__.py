@@ -4,7 +4,7 @@ from torch import nn
 
 from .autoencoder import AutoencoderFamily, AutoencoderSettings
 from .beta_tcvae import BetaTCVAEFamily, BetaTCVAESettings
-from .code_prior import CodeEvaluation, CodePriorFamily, CodePriorSettings
+from .code_prior import CodeEvaluation, CodePriorFamily, CodePriorSettings, code_fingerprint
 from .continuous import LikelihoodEvaluation, draw_interpolations
 from .family import Evaluation, Family, device_of, some_images
 from .vae import VAEEvaluation, VAEFamily, VAESettings, log_likelihood
@@ -41,6 +41,7 @@ __all__ = [
     "VAEEvaluation",
     "VAESettings",
     "VQVAESettings",
+    "code_fingerprint",
     "device_of",
     "draw_interpolations",
     "family_of",

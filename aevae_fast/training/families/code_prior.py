@@ -30,7 +30,7 @@ class CodePriorSettings(RunSettings):
 
     Attributes:
         vqvae: folder of the exported VQ-VAE.
-        fingerprint: of the VQ-VAE that the prior is for, by `fingerprint`; empty if any will do.
+        fingerprint: of the VQ-VAE that the prior is for, by `code_fingerprint`; empty if any will do.
         channels: width of the transformer.
         layers: blocks of attention and perceptron.
         heads: heads of the attention.
@@ -122,7 +122,7 @@ class CodePriorFamily(Family):
         vqvae = load_model(folder)
         if not isinstance(vqvae, VQVAE):
             raise ValueError(f"vqvae: expected a VQ-VAE in {folder}, got a {type(vqvae).__name__}")
-        if settings.fingerprint not in ("", fingerprint(folder)):
+        if settings.fingerprint not in ("", code_fingerprint(folder)):
             raise ValueError(f"vqvae: the VQ-VAE in {folder} is not the one that this prior's training began with")
         encoder = vqvae.to("cuda" if torch.cuda.is_available() and settings.device != "cpu" else "cpu")
         train, held_out = (CodeMaps(_encode(encoder, part)) for part in (images.train, images.held_out))
@@ -176,7 +176,7 @@ class CodePriorFamily(Family):
         )
 
 
-def fingerprint(folder: Path) -> str:
+def code_fingerprint(folder: Path) -> str:
     """Tells one state of a saved model in `folder` from another."""
     return hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()[:16]
 
