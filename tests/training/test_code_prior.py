@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from aevae_fast.models import CodePrior, load_model
+from aevae_fast.models import VAE, VQVAE, CodePrior, load_model, save_model
 from aevae_fast.training import CodePriorSettings, evaluate, load_settings, train_run
 from aevae_fast.training.families import FAMILIES, code_fingerprint, family_of
 from aevae_fast.training.families.code_prior import CodeMaps
@@ -18,8 +18,19 @@ SMALL = CodePriorSettings(data="digits", steps=120, batch_size=64, channels=16, 
 
 
 @pytest.fixture(scope="module")
-def settings(run):
-    folder = run[0] / "model"
+def vqvae(images):
+    """A VQ-VAE with a codebook drawn from what its encoder makes of the images: as good as any to read codes from."""
+    torch.manual_seed(0)
+    options = {"channels": 8, "codebook_size": 16, "codebook_dim": 4, "quantizer_options": {"kmeans_init": True}}
+    model = VQVAE(1, 8, **options)
+    model(images.train.images[:500])
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def settings(vqvae, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vqvae")
+    save_model(vqvae, folder)
     return dataclasses.replace(SMALL, vqvae=str(folder), fingerprint=code_fingerprint(folder), learning_rate=5e-3)
 
 
@@ -29,9 +40,8 @@ def prior_run(settings, images, tmp_path_factory):
     return out, *train_run(settings, images, out)
 
 
-def test_the_codes_are_those_of_the_images(settings, images, run):
+def test_the_codes_are_those_of_the_images(settings, images, vqvae):
     codes = FAMILY.data(settings, images)
-    vqvae = load_model(run[0] / "model")
     assert torch.equal(codes.train.codes, vqvae.encode(images.train.images))
     assert torch.equal(codes.held_out.codes, vqvae.encode(images.held_out.images))
     prior = build_model(settings, codes)
@@ -57,7 +67,7 @@ def test_what_is_measured_is_the_definition():
     }
 
 
-def test_a_run_learns_and_says_what_it_learned(prior_run, run, settings, images):
+def test_a_run_learns_and_says_what_it_learned(prior_run, settings, images):
     out, result, report = prior_run
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics == report.metrics
@@ -75,9 +85,9 @@ def test_a_run_learns_and_says_what_it_learned(prior_run, run, settings, images)
     assert "16 at a fixed length" in said
 
 
-def test_each_model_finds_its_family(prior_run, run):
+def test_each_model_finds_its_family(prior_run, vqvae):
     assert family_of(load_model(prior_run[0] / "model")).settings is CodePriorSettings
-    assert family_of(load_model(run[0] / "model")).settings.family == "vqvae"
+    assert family_of(vqvae).settings.family == "vqvae"
 
 
 def test_a_run_in_two_parts_equals_one(settings, images, tmp_path):
@@ -97,11 +107,12 @@ def test_weights_that_are_nan_are_not_measured():
         evaluate(prior, CodeMaps(torch.zeros(3, 2, 2, dtype=torch.int64)))
 
 
-def test_another_vqvae_than_the_priors_is_refused(settings, images, vae_run, tmp_path):
+def test_another_vqvae_than_the_priors_is_refused(settings, images, tmp_path):
     other = dataclasses.replace(settings, fingerprint="0123456789abcdef")
     with pytest.raises(ValueError, match="is not the one that this prior's training began with"):
         train_run(other, images, tmp_path / "run")
-    other = dataclasses.replace(settings, vqvae=str(vae_run[0] / "model"))
+    save_model(VAE(1, 8, channels=4, latent_dim=2), tmp_path / "vae")
+    other = dataclasses.replace(settings, vqvae=str(tmp_path / "vae"))
     with pytest.raises(ValueError, match=r"vqvae: expected a VQ-VAE in .*, got a VAE"):
         train_run(other, images, tmp_path / "run")
     with pytest.raises(FileNotFoundError, match="expected a saved model"):
