@@ -76,7 +76,7 @@ def search_case(
 
 
 def row_cases(dtype: str, dimension: int, layout: str, arch: str, every: bool = False) -> Iterator[Case]:
-    """The kernels that read rows, beside the search: parts, backward, rotation, statistics; `every`: those that do less too."""
+    """The kernels that read rows, beside the search: parts, gradients, statistics; `every`: those that do less too."""
     x, f32, size, tail = f"*{dtype}", "*fp32", _size(dimension), f"D={dimension} {dtype} {layout}"
     rows = {"N": "i32:16", "S": "i32:16", "D": size}
     block = min(128, max(16, triton.next_power_of_2(dimension)))

@@ -57,8 +57,8 @@ def reparameterize_kl(
 
     Returns:
         z: mean's dtype and shape, `[samples, *mean.shape]` where samples is given; in the order of mean's memory.
-        kl: nats, float32 (float64 for float64): mean's shape, `[B]` or 0-d. An empty batch gives 0; an input that is not
-            finite gives a KL that is not, even under a clamp.
+        kl: nats, float32 (float64 for float64): mean's shape, `[B]` or 0-d. An empty batch gives 0; an input that is
+            not finite gives a KL that is not, even under a clamp.
 
     Raises:
         TypeError, ValueError: a dtype, shape, device or option that does not fit, named.

@@ -125,7 +125,11 @@ def test_a_wrong_config_of_a_continuous_model_is_one_clear_error(change, message
         pytest.param(b"[]", "expected a model's config, got another file", id="a-list"),
         pytest.param(b"{}", "expected a model's config.*'model'", id="keys-missing"),
         pytest.param({"model": ["VQVAE"]}, r"one of VQVAE, .*got format 1 and \['VQVAE'\]", id="unhashable-name"),
-        pytest.param({"model": "GAN"}, "one of VQVAE, Autoencoder, VAE, IWAE, FactorVAE, CodePrior, got format 1 and 'GAN'", id="unknown-model"),
+        pytest.param(
+            {"model": "GAN"},
+            "one of VQVAE, Autoencoder, VAE, IWAE, FactorVAE, CodePrior, got format 1 and 'GAN'",
+            id="unknown-model",
+        ),
         pytest.param({"config": [1, 2]}, r"expected an object of arguments of VQVAE.*got \[1, 2\]", id="config-a-list"),
         pytest.param({"config": {"colour": 1}}, "expected arguments of VQVAE.*'colour'", id="unknown-key"),
         pytest.param({"config": {"channels": "8"}}, "channels: expected a whole number, got '8'", id="wrong-type"),

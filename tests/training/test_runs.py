@@ -54,8 +54,14 @@ def test_settings_come_back(run, settings, tmp_path):
         pytest.param(
             b'{"family": "vqvae", "colour": 1}', "expected the settings of a run of vqvae.*colour", id="other"
         ),
-        pytest.param(b'{"family": "gan"}', r"expected a run of vqvae, vae, ae, beta-tcvae, code-prior, got 'gan'", id="unknown-family"),
-        pytest.param(b'{"colour": 1}', r"expected a run of vqvae, vae, ae, beta-tcvae, code-prior, got None", id="no-family"),
+        pytest.param(
+            b'{"family": "gan"}',
+            r"expected a run of vqvae, vae, ae, beta-tcvae, code-prior, got 'gan'",
+            id="unknown-family",
+        ),
+        pytest.param(
+            b'{"colour": 1}', r"expected a run of vqvae, vae, ae, beta-tcvae, code-prior, got None", id="no-family"
+        ),
         pytest.param(b"[1]", r"expected the settings of a run, got \[1\]", id="a-list"),
         pytest.param(b"\xff\xfe\x80", "expected the settings of a run", id="no-text"),
     ],
