@@ -25,7 +25,7 @@ def generate(
     from aevae_fast.models import VQVAE, NotTrainedError
     from aevae_fast.training.pictures import draw_grid, save_figure
 
-    from .code_priors import load_prior
+    from .prior_runs import load_prior
     from .trained import load_trained
 
     trained = load_trained(model)

@@ -1,10 +1,10 @@
 """`aevae-fast train`: train a model on images."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .code_prior import code_prior
 from .options import MOST_STEPS, WIDEST_LATENT, WIDEST_LAYER, with_training_options
 
 train_app = typer.Typer(help="Train a model on images.", no_args_is_help=True)
@@ -209,35 +209,7 @@ def beta_tcvae(
     _run(context, "beta-tcvae")
 
 
-@train_app.command("code-prior")
-@with_training_options(without=("data", "image_size"))
-def code_prior(
-    context: typer.Context,
-    run: Annotated[
-        Path | None, typer.Argument(help="Folder of a trained VQ-VAE's run; its images are trained on.")
-    ] = None,
-    channels: Annotated[
-        int, typer.Option(help="Width of the transformer.", max=WIDEST_LAYER, rich_help_panel=_MODEL)
-    ] = 128,
-    layers: Annotated[
-        int, typer.Option(help="Blocks of attention and perceptron.", max=1000, rich_help_panel=_MODEL)
-    ] = 2,
-    heads: Annotated[
-        int, typer.Option(help="Heads of the attention; they divide --channels.", max=4096, rich_help_panel=_MODEL)
-    ] = 4,
-    dropout: Annotated[
-        float, typer.Option(help="Share of the features that training leaves out.", rich_help_panel=_MODEL)
-    ] = 0.1,
-) -> None:
-    """Train a prior over the codes of a trained VQ-VAE, so that `generate` can draw new images from it.
-
-    It learns which code follows which, in the codes of the VQ-VAE's own training images. Reports -log p of the codes in
-    nats and bits an image. The output folder is code-prior within RUN, where `generate RUN` looks for it.
-    """
-    from .code_priors import name_vqvae
-
-    name_vqvae(context)
-    _run(context, "code-prior")
+train_app.command("code-prior")(code_prior)
 
 
 def _run(context: typer.Context, family: str) -> None:

@@ -39,6 +39,8 @@ class CodePriorSettings(RunSettings):
 
     family: ClassVar[str] = "code-prior"
 
+    batch_size: int = 32  # the codes of few images: many small steps
+    learning_rate: float = 2e-3
     vqvae: str = ""
     fingerprint: str = ""
     channels: int = 128
