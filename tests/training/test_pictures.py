@@ -7,6 +7,7 @@ import torch
 from aevae_fast.metrics import CodebookUsage
 from aevae_fast.training.pictures import (
     code_colours,
+    draw_code_curves,
     draw_code_maps,
     draw_codebook_curves,
     draw_grid,
@@ -47,6 +48,15 @@ def test_curves_of_a_run_too_short_for_any(tmp_path):
     train = {"step": [], "loss": [], "perplexity": []}
     held_out = {"step": [1.0], "nmse": [0.5], "perplexity": [3.0]}
     save_figure(draw_codebook_curves(train, held_out), tmp_path / "curves.png")
+
+
+def test_code_curves_are_in_bits(tmp_path):
+    held_out = {"step": [1.0], "bits_per_image": [3.0], "independent_bits_per_image": [4.0]}
+    figure = draw_code_curves({"step": [10.0, 20.0], "loss": [np.log(2), np.log(4)]}, held_out)
+    training, measured, independent = figure.axes[0].lines
+    assert list(training.get_ydata()) == pytest.approx([1, 2])
+    assert (list(measured.get_ydata()), list(independent.get_ydata())) == ([3.0], [4.0, 4.0])
+    save_figure(draw_code_curves({"step": []}, held_out), tmp_path / "curves.png")
 
 
 @pytest.mark.parametrize("shape", [(512, 64), (1, 4), (5, 1), (3, 2)])
