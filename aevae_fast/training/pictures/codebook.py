@@ -74,7 +74,7 @@ def draw_code_curves(train: dict[str, list[float]], held_out: dict[str, list[flo
     independent = held_out["independent_bits_per_image"][-1]
     axes.axhline(independent, color=GREY, lw=1.5, ls="--", label="independent codes")
     over_steps(axes, "Bits of an image's codes")
-    axes.legend(frameon=False, fontsize=FONT - 1)
+    axes.legend(frameon=False, fontsize=FONT - 1, loc="center right")
     return figure
 
 
