@@ -6,11 +6,17 @@ from .arrays import Floats, Integers
 
 
 def binned(codes: Floats, bins: int) -> Integers:
-    """The bin of each code, int64 `[N, D]`: `bins` of equal width from the smallest to the largest of its column."""
+    """The bin of each code, int64 `[N, D]`: `bins` of equal width from the smallest to the largest of its column; one
+    bin where these are so close that rounding leaves no room for as many."""
     if bins < 2:
         raise ValueError(f"bins: expected at least 2, got {bins}")
-    edges = [np.histogram_bin_edges(column, bins)[1:-1] for column in codes.T]
-    return np.stack([np.digitize(column, edge) for column, edge in zip(codes.T, edges, strict=True)], 1)
+    return np.stack([_bins_of(column, bins) for column in codes.T], 1)
+
+
+def _bins_of(column: Floats, bins: int) -> Integers:
+    column = column / 2  # the range of any finite numbers is finite then
+    edges = np.linspace(column.min(), column.max(), bins + 1)
+    return np.digitize(column, edges[1:-1]) if (edges[:-1] < edges[1:]).all() else np.zeros(len(column), np.int64)
 
 
 def mutual_information(first: Integers, second: Integers) -> Floats:

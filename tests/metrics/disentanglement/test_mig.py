@@ -72,6 +72,23 @@ def test_what_must_hold():
     assert single.gaps[0] == pytest.approx(1)  # nothing comes second
 
 
+def test_a_code_that_is_constant_up_to_rounding_tells_nothing():
+    """Between its smallest and largest are fewer numbers than bins; numpy's histogram refuses that."""
+    v = factors(400, (4, 5))
+    z = np.stack([1.0 + v[:, 0] * np.spacing(1.0), v[:, 1].astype(float), np.full(400, -7.0)], 1)
+    information = np.array(mutual_information_gap(z, v).information)
+    assert (information[[0, 2]] == 0).all()
+    assert np.array_equal(information[1], mutual_information_gap(z[:, 1:2], v).information[0])
+
+
+def test_scale_does_not_matter():
+    v = factors(400, (4, 5))
+    z = rotated(v)
+    whole = mutual_information_gap(z, v)
+    for scale in (2.0**-600, 2.0**600, 2.0**1021):
+        assert mutual_information_gap(z * scale, v) == whole
+
+
 def test_samples_are_drawn_where_there_are_more():
     v = factors(4000)
     z = rotated(v)
