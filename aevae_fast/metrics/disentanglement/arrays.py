@@ -61,6 +61,13 @@ def check_count(**counts: int) -> None:
             raise ValueError(f"{name}: expected at least 1, got {count}")
 
 
+def deviations(codes: Floats) -> Floats:
+    """The standard deviation of each column, `[D]`, whatever its scale: squares neither overflow nor vanish."""
+    centred = codes - codes.mean(0)
+    largest = np.abs(centred).max(0)
+    return largest * (centred / np.where(largest > 0, largest, 1.0)).std(0)
+
+
 def _matrix(name: str, array: Array) -> npt.NDArray[np.generic]:
     if isinstance(array, Tensor):
         array = array.detach().cpu()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import Array, Floats, Integers, SharedFactor, check_arrays, check_count
+from .arrays import Array, Floats, Integers, SharedFactor, check_arrays, check_count, deviations
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def factor_vae_score(
         raise ValueError(f"batch_size: expected at least 2, for a variance, got {batch_size}")
     if not min_deviation >= 0:
         raise ValueError(f"min_deviation: expected 0 or more, got {min_deviation}")
-    deviation = z.std(0)
+    deviation = deviations(z)
     active = (deviation >= min_deviation) & (np.ptp(z, 0) > 0)
     if not active.any():
         return FactorVAEScore(0.0, 0.0, 0)

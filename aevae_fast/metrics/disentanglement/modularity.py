@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import Array, Floats, Integers, check_arrays, two_parts
+from .arrays import Array, Floats, Integers, check_arrays, deviations, two_parts
 from .information import binned, mutual_information
 from .learners import area_under_curve, logistic_regression
 
@@ -62,7 +62,7 @@ def modularity_explicitness(
         raise ValueError("factors: expected at least 2 columns, to tell one from the others, got 1")
     (x, y), (unseen, labels) = two_parts(z, v, train_samples, test_samples, seed)
     modularities = _modularities(mutual_information(binned(x, bins), y))
-    center, scale = x.mean(0), np.where(np.ptp(x, 0) > 0, x.std(0), 1.0)
+    center, scale = x.mean(0), np.where(np.ptp(x, 0) > 0, deviations(x), 1.0)
     train, test = ((x - center) / scale, y), ((unseen - center) / scale, labels)
     explicitnesses = [_explicitness(train, test, factor) for factor in range(v.shape[1])]
     return ModularityExplicitness(

@@ -15,7 +15,7 @@ from aevae_fast.metrics.disentanglement import (
 )
 from aevae_fast.metrics.disentanglement.arrays import SharedFactor, check_arrays, some_rows, two_parts
 
-from .cases import factors, grid, identity
+from .cases import factors, grid, identity, rotated
 
 
 def posterior(codes, factors):
@@ -101,6 +101,15 @@ def test_names_of_values_do_not_matter(measure):
     first, again, other = (measure(Z, v, **options) for v in (V, V, renamed))
     assert first == again
     assert other == (first if measure is dci else measure(Z, np.array([2, 0, 3, 1])[V], **options))
+
+
+@pytest.mark.parametrize("measure", [factor_vae_score, modularity_explicitness])
+@pytest.mark.parametrize("scale", [2.0**-700, 2.0**700])
+def test_scale_does_not_matter(measure, scale):
+    """By powers of two, which round nothing; squares of such codes are 0 or infinite."""
+    options = {"train_votes": 200, "eval_votes": 200} if measure is factor_vae_score else {}
+    z = rotated(V)
+    assert measure(z * [scale, 1, 1 / scale], V, **options) == measure(z, V, **options)
 
 
 def test_rows_drawn_share_the_value_and_are_even():
