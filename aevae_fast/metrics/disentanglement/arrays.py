@@ -54,11 +54,13 @@ def check_factors(factors: Array, rows: int) -> Integers:
     return numbered
 
 
-def check_count(**counts: int) -> None:
-    """Raise ValueError for the first that is below 1."""
+def check_count(least: int = 1, **counts: int) -> None:
+    """Raise TypeError for the first that is no integer, ValueError for the first below `least`."""
     for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name}: expected at least 1, got {count}")
+        if isinstance(count, bool) or not isinstance(count, int | np.integer):
+            raise TypeError(f"{name}: expected an integer, got {count!r}")
+        if count < least:
+            raise ValueError(f"{name}: expected at least {least}, got {count}")
 
 
 def deviations(codes: Floats) -> Floats:

@@ -52,8 +52,7 @@ def factor_vae_score(
     """
     z, v = check_arrays(codes, factors)
     check_count(train_votes=train_votes, eval_votes=eval_votes)
-    if batch_size < 2:
-        raise ValueError(f"batch_size: expected at least 2, for a variance, got {batch_size}")
+    check_count(2, batch_size=batch_size)  # for a variance
     if not min_deviation >= 0:
         raise ValueError(f"min_deviation: expected 0 or more, got {min_deviation}")
     deviation = deviations(z)

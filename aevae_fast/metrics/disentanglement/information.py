@@ -2,14 +2,13 @@
 
 import numpy as np
 
-from .arrays import Floats, Integers
+from .arrays import Floats, Integers, check_count
 
 
 def binned(codes: Floats, bins: int) -> Integers:
     """The bin of each code, int64 `[N, D]`: `bins` of equal width from the smallest to the largest of its column; one
     bin where these are so close that rounding leaves no room for as many."""
-    if bins < 2:
-        raise ValueError(f"bins: expected at least 2, got {bins}")
+    check_count(2, bins=bins)
     return np.stack([_bins_of(column, bins) for column in codes.T], 1)
 
 

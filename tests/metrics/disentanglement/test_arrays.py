@@ -83,6 +83,29 @@ def test_options_out_of_range_are_named(call, message):
         dci(Z, V, booster=3)
 
 
+@pytest.mark.parametrize("size", [2.5, 40.0, True, None, "9"])
+@pytest.mark.parametrize(
+    ("measure", "name"),
+    [
+        (mutual_information_gap, "bins"),
+        (mutual_information_gap, "samples"),
+        (modularity_explicitness, "bins"),
+        (beta_vae_score, "pairs"),
+        (factor_vae_score, "batch_size"),
+        (factor_vae_score, "train_votes"),
+        (dci, "train_samples"),
+        (sap, "test_samples"),
+    ],
+)
+def test_sizes_are_integers(measure, name, size):
+    with pytest.raises(TypeError, match=f"^{name}: expected an integer, got {size!r}"):
+        measure(Z, V, **{name: size})
+
+
+def test_sizes_may_be_numpys():
+    assert mutual_information_gap(Z, V, bins=np.int64(5)) == mutual_information_gap(Z, V, bins=5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64])
 def test_tensors_and_arrays_are_alike(dtype):
     """Small integers are exact in every dtype; a tensor may carry a gradient."""
