@@ -54,6 +54,16 @@ def check_factors(factors: Array, rows: int) -> Integers:
     return numbered
 
 
+def check_drawn(factors: Integers, name: str) -> None:
+    """Raise ValueError for a factor that has one value in the rows drawn, which argument `name` could have more of."""
+    alike = np.flatnonzero((factors == factors[0]).all(0))
+    if len(alike):
+        raise ValueError(
+            f"{name}: expected enough rows for 2 values of each factor, but column {alike[0]} of factors has one value "
+            f"only in the {len(factors)} rows drawn; raise `{name}`"
+        )
+
+
 def check_count(least: int = 1, **counts: int) -> None:
     """Raise TypeError for the first that is no integer, ValueError for the first below `least`."""
     for name, count in counts.items():
@@ -87,6 +97,7 @@ def some_rows(codes: Floats, factors: Integers, count: int, seed: int) -> tuple[
     if len(codes) <= count:
         return codes, factors
     chosen = np.random.default_rng(seed).choice(len(codes), count, replace=False)
+    check_drawn(factors[chosen], "samples")
     return codes[chosen], check_factors(factors[chosen], count)
 
 
@@ -105,7 +116,7 @@ def two_parts(
     first = min(max(1, round(train * share)), len(codes) - 1)
     order = np.random.default_rng(seed).permutation(len(codes))
     learned, tested = order[:first], order[first : first + max(1, min(test, len(codes) - first))]
-    check_factors(factors[learned], first)
+    check_drawn(factors[learned], "train_samples")
     return (codes[learned], factors[learned]), (codes[tested], factors[tested])
 
 

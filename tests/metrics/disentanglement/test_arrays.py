@@ -27,6 +27,7 @@ MEASURES = [
 ]  # fmt: skip
 V = factors(40, (3, 2, 4))
 Z = identity(V)
+RARE = V * [1, 0, 1] + (np.arange(40) == 39)[:, None] * [0, 1, 0]  # column 1 is 1 in the last row alone
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -72,7 +73,15 @@ def test_bad_input_is_named(measure, z, v, error, message):
         (lambda: dci(Z, V, booster="lightning"), r"booster: .*gradient_boosting, random_forest.*got 'lightning'"),
         (lambda: dci(Z[:, :1], V), r"codes: expected at least 2 columns"),
         (lambda: dci(Z, V[:, :1]), r"factors: expected at least 2 columns"),
-        (lambda: sap(Z[[0, -1]], 1 - np.eye(2, dtype=int)), r"factors: .*column 0 is . throughout"),
+        (
+            lambda: sap(Z[[0, -1]], 1 - np.eye(2, dtype=int)),
+            r"column 0 of factors .* 1 rows drawn; raise `train_samples`",
+        ),
+        (
+            lambda: mutual_information_gap(Z, RARE, samples=5),
+            r"^samples: .*column 1 .*the 5 rows drawn; raise `samples`",
+        ),
+        (lambda: dci(Z, RARE, train_samples=5, test_samples=5), r"^train_samples: .*column 1 .*the 5 rows drawn"),
         (lambda: modularity_explicitness(Z, V[:, :1]), r"factors: expected at least 2 columns"),
     ],
 )
