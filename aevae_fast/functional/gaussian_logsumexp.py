@@ -62,7 +62,7 @@ def gaussian_logsumexp(
         mean, logvar: components, `[K, D]`, of any floating dtype.
         log_weight: ln w, `[K]` float32; not normalised here. None: every w is 1. -inf leaves a component out.
         diagonals: for row b, component (b + j) modulo K has the log-weight `diagonals[j]` instead: what stratified
-            sampling gives the point's own posterior and one other. No gradient reaches them.
+            sampling gives the point's own posterior and one other. -inf leaves it out. No gradient reaches them.
         per_dim: also return the marginals.
         impl: force "reference", "portable" or "triton"; None lets the device decide.
 
@@ -137,9 +137,12 @@ def _check(z: Tensor, mean: Tensor, logvar: Tensor, log_weight: Tensor | None, d
         raise ValueError(f"log_weight must have shape [{len(mean)}]; got {tuple(log_weight.shape)}")
     if log_weight is not None and log_weight.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"log_weight must be float32 (float64 with float64 z); got {log_weight.dtype}")
-    if not isinstance(diagonals, list | tuple) or not all(isinstance(value, int | float) for value in diagonals):
+    numbers = isinstance(diagonals, list | tuple) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in diagonals
+    )
+    if not numbers:
         raise TypeError(f"diagonals must be numbers; got {diagonals!r}")
     if len(diagonals) > len(mean):
         raise ValueError(f"diagonals must be at most K = {len(mean)} numbers; got {len(diagonals)}")
-    if any(math.isnan(value) for value in diagonals):
-        raise ValueError(f"diagonals must not be NaN; got {list(diagonals)}")
+    if not all(value < math.inf for value in diagonals):
+        raise ValueError(f"diagonals must not be NaN or +inf (-inf leaves a component out); got {list(diagonals)}")

@@ -106,6 +106,17 @@ def test_far_points_and_components_left_out(impl: Any) -> None:
         assert (ours[1::2] == 0).all()
 
 
+@pytest.mark.parametrize("impl", ["reference", *IMPLS])
+def test_a_diagonal_left_out(impl: Any) -> None:
+    """-inf: each point's own component does not count for it."""
+    z, mean, logvar = mixture(4, 4, 3)
+    found = functional.gaussian_logsumexp(z, mean, logvar, diagonals=[-math.inf], impl=impl)
+    for b, value in enumerate(found):
+        others = [k for k in range(4) if k != b]
+        expected = functional.gaussian_logsumexp(z[b : b + 1], mean[others], logvar[others], impl="reference")
+        torch.testing.assert_close(value, expected[0])
+
+
 @pytest.mark.parametrize("impl", IMPLS)
 def test_no_component_at_all(impl: Any) -> None:
     z, mean, logvar = mixture(3, 2, 2)
@@ -216,7 +227,9 @@ def test_errors_name_the_argument(kind: type[Exception], message: str, arguments
     [
         (TypeError, "diagonals must be numbers; got tensor", torch.zeros(1)),
         (ValueError, "diagonals must be at most K = 4 numbers; got 5", [0.0] * 5),
-        (ValueError, "diagonals must not be NaN", [math.nan]),
+        (TypeError, r"diagonals must be numbers; got \[True\]", [True]),
+        (ValueError, r"diagonals must not be NaN or \+inf", [math.nan]),
+        (ValueError, r"diagonals must not be NaN or \+inf .*; got \[0.0, inf\]", [0.0, math.inf]),
     ],
 )
 def test_errors_of_diagonals(kind: type[Exception], message: str, diagonals: Any) -> None:
