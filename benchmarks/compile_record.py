@@ -1,9 +1,9 @@
 """Records of compiled kernels: details of the main configurations (JSON), one line for each of all of them (CSV).
 
-A line of `compiled_triton-X.Y.csv` holds: target and configuration; registers a thread; bytes spilled; bytes of shared
-memory; tensor-core instructions; instructions of the whole kernel; issued instructions per (row, code) pair of the
-search's main loop, or per element; global accesses of 16 bytes a thread, and narrower ones; for the search, the
-narrowest read of its main loop, in bytes.
+A line of `compiled_triton-X.Y.csv`, or of `searches_triton-X.Y.csv`, holds: target and configuration; registers a
+thread; bytes spilled; bytes of shared memory; tensor-core instructions; instructions of the whole kernel; issued
+instructions per (row, code) pair of the search's main loop, or per element; global accesses of 16 bytes a thread, and
+narrower ones; for the search, the narrowest read of its main loop, in bytes.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ SHARED_LIMIT = {"sm_80": 99 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, "
 Report = dict[str, dict[str, dict[str, Any]]]  # target → configuration → measured
 
 
-def sweep_path(version: str = triton.__version__) -> Path:
-    """The record of every configuration with that Triton."""
-    return RESULTS / f"compiled_triton-{'.'.join(version.split('.')[:2])}.csv"
+def sweep_path(kind: str, version: str = triton.__version__) -> Path:
+    """The record of "every" configuration, or of the "searches", with that Triton."""
+    name = {"every": "compiled", "searches": "searches"}[kind]
+    return RESULTS / f"{name}_triton-{'.'.join(version.split('.')[:2])}.csv"
 
 
 def line(measured: dict[str, Any]) -> dict[str, float]:

@@ -1,7 +1,9 @@
 """What every kernel configuration costs on GPUs that are not here: compile, read the machine code, count.
 
     python -m benchmarks.compile_report            writes results/compile_report.json and prints a table
-    python -m benchmarks.compile_report --every    each D, dtype, layout, metric and option: hours; writes the CSV
+    python -m benchmarks.compile_report --searches the search kernels at each D, dtype, layout and metric: an hour and a
+                                                   half; writes results/searches_triton-X.Y.csv
+    python -m benchmarks.compile_report --every    each kernel at each of these, each option: hours; writes the CSV
     … --check                                      writes nothing; exit status 1 on a spill, too much shared memory, a
                                                    missing tensor-core instruction, or more instructions than recorded
 
@@ -66,17 +68,23 @@ def main_cases(arch: str) -> Iterator[Case]:
                 yield gaussian_case("reparameterize_kl", 256, dtype, "chunk", arch, variant)
 
 
+def every_search(arch: str) -> Iterator[Case]:
+    """The search kernels at each D, dtype, layout and metric."""
+    for dimension, dtype, layout in itertools.product(DIMENSIONS, DTYPES, LAYOUTS):
+        for kernel, metric in itertools.product(("nearest_code", "vector_quantize"), METRICS):
+            yield search_case(kernel, dimension, dtype, layout, arch, metric)
+        if layout == "rows" and dtype != "fp16":
+            yield search_case("vector_quantize", dimension, dtype, layout, arch, masked=False)
+
+
 def every_case(arch: str) -> Iterator[Case]:
     """Each D with each dtype, layout and metric, each kernel without what it may lack too; of tensors past 2 GB, which
     only gfx942 reads otherwise, the main ones."""
     if "large" in arch:
         yield from main_cases(arch.split()[0])
         return
+    yield from every_search(arch)
     for dimension, dtype, layout in itertools.product(DIMENSIONS, DTYPES, LAYOUTS):
-        for kernel, metric in itertools.product(("nearest_code", "vector_quantize"), METRICS):
-            yield search_case(kernel, dimension, dtype, layout, arch, metric)
-        if layout == "rows" and dtype != "fp16":
-            yield search_case("vector_quantize", dimension, dtype, layout, arch, masked=False)
         yield from row_cases(dtype, dimension, layout, arch, every=True)
     for dimension in DIMENSIONS:
         yield from code_cases(dimension, arch, METRICS)
@@ -106,10 +114,10 @@ def _print_row(name: str, row: dict[str, float]) -> None:
     print(f"{name:52}{cells}{row['wide']:7}{row['narrow']:6}", flush=True)
 
 
-def _recorded(every: bool) -> dict[tuple[str, str], dict[str, float]] | None:
+def _recorded(kind: str) -> dict[tuple[str, str], dict[str, float]] | None:
     """The record of this Triton, if there is one: another's counts are no measure."""
-    if every:
-        return read_sweep(sweep_path()) if sweep_path().is_file() else None
+    if kind != "main":
+        return read_sweep(sweep_path(kind)) if sweep_path(kind).is_file() else None
     details = read_details()
     if details["triton"] != triton.__version__:
         return None
@@ -120,22 +128,24 @@ def main() -> int:
     """Write the record, or check against it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--check", action="store_true", help="compare with the record of this Triton, write nothing")
-    parser.add_argument("--every", action="store_true", help="each D with each dtype, layout, metric and option: hours")
+    kinds = parser.add_mutually_exclusive_group()
+    for kind, what in (("searches", "the search kernels, each D, dtype, layout and metric"), ("every", "all: hours")):
+        kinds.add_argument(f"--{kind}", action="store_const", const=kind, dest="kind", default="main", help=what)
     parser.add_argument("--arch", choices=TARGETS, action="append", help="only these targets; writes nothing")
     parser.add_argument("--only", default="", help="only cases whose name holds this; writes nothing")
     chosen = parser.parse_args()
     os.environ.pop("TRITON_INTERPRET", None)
-    cases = every_case if chosen.every else main_cases
-    targets = chosen.arch or (TARGETS if chosen.every else MAIN)
+    cases = {"main": main_cases, "searches": every_search, "every": every_case}[chosen.kind]
+    targets = chosen.arch or (TARGETS if chosen.kind == "every" else MAIN)
     report = {arch: measure(arch, (c for c in cases(arch) if chosen.only in c.name)) for arch in targets}
     if chosen.check:
-        recorded = _recorded(chosen.every)
+        recorded = _recorded(chosen.kind)
         found = list(complaints(report, recorded))
         without = f"; there is no record of Triton {triton.__version__} to compare with" if recorded is None else ""
         print("\n".join(found) or "nothing spills, nothing grew" + without)
         return 1 if found else 0
     if not (chosen.only or chosen.arch):
-        write_sweep(sweep_path(), report) if chosen.every else write_details(report)
+        write_details(report) if chosen.kind == "main" else write_sweep(sweep_path(chosen.kind), report)
     return 0
 
 

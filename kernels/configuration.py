@@ -1,9 +1,9 @@
 """Launch configurations: a pure function of D and architecture, the same on every run; no autotuning.
 
 The table was chosen on machine code for sm_80, sm_90, sm_100 and gfx942, by instructions per (row, code) pair, with no
-spills in the recorded configurations (benchmarks/results/compile_report.json) and a footprint in shared memory that the
-smallest card of each family grants a program: 99 KB on consumer cards (sm_86, sm_89, sm_120), 163 KB on sm_80, 227 KB
-on sm_90 and sm_100, 64 KB on gfx942.
+spills at any D, dtype, layout and metric that was compiled (benchmarks/results/searches_triton-*.csv) and a footprint
+in shared memory that the smallest card of each family grants a program: 99 KB on consumer cards (sm_86, sm_89, sm_120),
+163 KB on sm_80, 227 KB on sm_90 and sm_100, 64 KB on gfx942.
 """
 
 from __future__ import annotations
