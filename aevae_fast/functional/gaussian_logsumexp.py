@@ -58,8 +58,9 @@ def gaussian_logsumexp(
     Nothing of size [B, K] is stored, forward or backward. z - μ is squared as it is, so small σ cost no accuracy.
 
     Args:
-        z: points, `[B, D]`. float16, bfloat16, float32; float64 goes to the reference. Arithmetic is float32.
-        mean, logvar: components, `[K, D]`, of any floating dtype.
+        z: points, `[B, D]`. float16, bfloat16, float32, where arithmetic is float32; or, where all tensors are,
+            float64, by the reference.
+        mean, logvar: components, `[K, D]`, of any floating dtype but for that.
         log_weight: ln w, `[K]` float32; not normalised here. None: every w is 1. -inf leaves a component out.
         diagonals: for row b, component (b + j) modulo K has the log-weight `diagonals[j]` instead: what stratified
             sampling gives the point's own posterior and one other. -inf leaves it out. No gradient reaches them.
@@ -137,6 +138,12 @@ def _check(z: Tensor, mean: Tensor, logvar: Tensor, log_weight: Tensor | None, d
         raise ValueError(f"log_weight must have shape [{len(mean)}]; got {tuple(log_weight.shape)}")
     if log_weight is not None and log_weight.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"log_weight must be float32 (float64 with float64 z); got {log_weight.dtype}")
+    dtypes = {"z": z.dtype, "mean": mean.dtype, "logvar": logvar.dtype}
+    if log_weight is not None:
+        dtypes["log_weight"] = log_weight.dtype
+    if torch.float64 in dtypes.values() and set(dtypes.values()) != {torch.float64}:
+        got = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
+        raise TypeError(f"z, mean, logvar and log_weight must be float64 all or none; got {got}")
     numbers = isinstance(diagonals, list | tuple) and all(
         isinstance(value, int | float) and not isinstance(value, bool) for value in diagonals
     )

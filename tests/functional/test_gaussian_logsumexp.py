@@ -212,6 +212,10 @@ ERRORS = [
     (ValueError, r"logvar must have mean's shape, \(4, 2\); got \(3, 2\)", (Z, M, M[:3])),
     (ValueError, r"log_weight must have shape \[4\]; got \(3,\)", (Z, M, M, torch.zeros(3))),
     (TypeError, "log_weight must be float32 .*; got torch.float16", (Z, M, M, torch.zeros(4).half())),
+    (TypeError, "float64 all or none; got z torch.float32, mean torch.float64", (Z, M.double(), M)),
+    (TypeError, "float64 all or none; .* logvar torch.float64", (Z.half(), M, M.double())),
+    (TypeError, "float64 all or none; .* log_weight torch.float64", (Z, M, M, torch.zeros(4).double())),
+    (TypeError, "float64 all or none; got z torch.float64, mean torch.float32", (Z.double(), M, M)),
     (ValueError, "logvar must be on z's device, cpu; got meta", (Z, M, M.to("meta"))),
 ]
 
