@@ -9,9 +9,13 @@ exponentially: 94 points are good to 2e-7 · (1 + |E|), their gradient to 1e-4 o
 from 1e-3 to 1e6.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
+from ..functional._autograd import first_order
 from ._kumaraswamy_map import complement, kumaraswamy_variate, log_slope
 
 _EULER = 0.5772156649015329
@@ -20,7 +24,8 @@ _FIRST, _STEP, _POINTS = -3.4, 0.08, 94
 
 def kumaraswamy_divergence(a: Tensor, b: Tensor, alpha: Tensor, beta: Tensor | None) -> Tensor:
     """KL(Kumaraswamy(a, b) ‖ Beta(alpha, beta)), elementwise, in nats; float64. beta None is 1, where all is in closed
-    form; another takes as many tensors of this size as the integral has points."""
+    form; another takes as many tensors of this size as the integral has points, and has first derivatives only: a
+    second one is an error."""
     mean_log = -(_EULER + torch.digamma(b + 1)) / a
     kl = (a * b).log() - (b - 1) / b + (a - alpha) * mean_log
     if beta is None:
@@ -30,16 +35,34 @@ def kumaraswamy_divergence(a: Tensor, b: Tensor, alpha: Tensor, beta: Tensor | N
 
 
 def mean_log_rest(a: Tensor, b: Tensor) -> Tensor:
-    """E[ln(1 - x)] of x ~ Kumaraswamy(a, b), elementwise, with its first derivatives."""
-    fixed_a, fixed_b = torch.broadcast_tensors(a.detach(), b.detach())
-    with torch.no_grad():
-        s = torch.arange(_POINTS, dtype=a.dtype, device=a.device).mul(_STEP).add(_FIRST).view(-1, *[1] * fixed_a.ndim)
+    """E[ln(1 - x)] of x ~ Kumaraswamy(a, b), elementwise, with its first derivatives; to differentiate these is an
+    error."""
+    value, _, _ = _MeanLogRest.apply(*torch.broadcast_tensors(a, b))
+    return value
+
+
+class _MeanLogRest(Function):
+    """The mean and its derivatives by ln a and ln b, all three by the same sum over points."""
+
+    @staticmethod
+    def forward(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        s = torch.arange(_POINTS, dtype=a.dtype, device=a.device).mul(_STEP).add(_FIRST).view(-1, *[1] * a.ndim)
         e = torch.exp(s - torch.exp(-s))
         weight = torch.exp(-e) * e * (1 + torch.exp(-s)) * _STEP
-        held = kumaraswamy_variate(e, fixed_a, fixed_b)
-        rest = complement(held)
-        value = weight * -rest.exp()
+        held = kumaraswamy_variate(e, a, b)
+        value = weight * -complement(held).exp()
         slope_a = -weight * log_slope(held).exp()  # ∂ ln(1 - x)/∂ ln a, as held = complement(ln e - ln b) - ln a
-        slope_b = slope_a * -(log_slope(e.log() - fixed_b.log()) - held - fixed_a.log()).exp()
-        value, slope_a, slope_b = (t.sum(0) for t in (weight * -rest.exp(), slope_a, slope_b))
-    return value + (a.log() - fixed_a.log()) * slope_a + (b.log() - fixed_b.log()) * slope_b
+        slope_b = slope_a * -(log_slope(e.log() - b.log()) - held - a.log()).exp()
+        return value.sum(0), slope_a.sum(0), slope_b.sum(0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        _, slope_a, slope_b = output
+        ctx.mark_non_differentiable(slope_a, slope_b)
+        ctx.save_for_backward(*inputs, slope_a, slope_b)
+
+    @staticmethod
+    @first_order
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+        a, b, slope_a, slope_b = ctx.saved_tensors
+        return grad * slope_a / a, grad * slope_b / b

@@ -16,6 +16,7 @@ class KumaraswamyLatent(BoundedLatent):
 
     Against a `BetaPrior` the KL is that of Nalisnick & Smyth 2017 (arXiv:1605.06197): in closed form where the prior's
     β is 1, as the default, uniform one's, and with one mean by quadrature where it is not, good to 2e-7 · (1 + it).
+    In the latter case it has first derivatives only; to differentiate again is an error.
     Under any other prior it is the Monte-Carlo estimate of one sample. In training z is a sample, in `eval()` the mean
     b·B(1 + 1/a, b). a and b are softplus of the encoder's output within clamp.
 

@@ -126,6 +126,28 @@ def test_mean_log_rest_has_its_derivatives() -> None:
         torch.testing.assert_close(found[k], difference, rtol=1e-5, atol=1e-6)
 
 
+def test_a_second_derivative_is_an_error_or_right() -> None:
+    """Closed under a prior of β = 1; by quadrature under others, whose derivatives are numbers."""
+    a, b = (t.requires_grad_() for t in torch.tensor([[0.7, 2.0], [1.5, 0.4]], dtype=torch.float64))
+    alpha = torch.full_like(a, 2.0)
+    assert torch.autograd.gradgradcheck(lambda a, b: kumaraswamy_divergence(a, b, alpha, None), (a, b))
+    found = kumaraswamy_divergence(a, b, alpha, alpha).sum()
+    first = torch.autograd.grad(found, (a, b), create_graph=True)
+    for gradient in first:
+        with pytest.raises(RuntimeError, match="differentiate twice"):
+            torch.autograd.grad(gradient.sum(), a, retain_graph=True)
+
+
+def test_mean_log_rest_broadcasts_and_compiles_whole() -> None:
+    a = torch.tensor([[0.5], [2.0]], dtype=torch.float64, requires_grad=True)
+    b = torch.tensor([0.3, 1.0, 4.0], dtype=torch.float64, requires_grad=True)
+    compiled = torch.compile(mean_log_rest, fullgraph=True, backend="aot_eager")
+    found, expected = compiled(a, b), mean_log_rest(a, b)
+    assert found.shape == (2, 3)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), (a, b)), torch.autograd.grad(expected.sum(), (a, b)))
+
+
 @pytest.mark.parametrize("prior", [(1.0, 1.0), (0.3, 1.0), (2.0, 5.0), (1e-3, 1e3)], ids=str)
 def test_divergence_where_it_is_a_beta(prior: tuple[float, float]) -> None:
     """Kumaraswamy(a, 1) is Beta(a, 1), and Kumaraswamy(1, b) is Beta(1, b)."""
