@@ -16,7 +16,7 @@ class BetaTCVAEObjective(Objective):
     estimates them; ranks estimate them from their own batches.
 
     Args:
-        dataset_size: N, the images that are trained on; a batch has at least 2 and at most N.
+        dataset_size: N, the images that are trained on; a batch has at least 2, or none, and at most N.
         alpha, beta, gamma: weights, 0 or more: numbers, schedules, or what `make_schedule` takes.
         sampling: "weighted", as in the paper's experiments, or "stratified".
         compat: None, or whose wrong stratified weights to repeat: "reference" or "ports".

@@ -28,7 +28,7 @@ class Terms(NamedTuple):
 
 
 class Objective(nn.Module, ABC):
-    """A loss on `Terms`: 0-d, nats an image, the mean over the batch.
+    """A loss on `Terms`: 0-d, nats an image, the mean over the batch; 0 of an empty one.
 
     In `eval()` it is minus the ELBO, whatever is trained on: z is no sample then, and statistics over it would mean
     nothing.
@@ -58,7 +58,7 @@ class Objective(nn.Module, ABC):
                     f"{name} must have shape [{len(bound)}, D], a flattened latent for each log_likelihood; "
                     f"got {tuple(tensor.shape)}"
                 )
-        return self._loss(terms) if self.training else -batch_mean(bound)
+        return self._loss(terms) if self.training and len(bound) else -batch_mean(bound)
 
     def options(self) -> dict[str, Any]:
         """Plain values with which `make_objective(name, **options)` builds this objective again."""

@@ -67,6 +67,14 @@ def test_eval_is_minus_the_elbo_of_any_batch(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_an_empty_batch_is_0_and_keeps_its_graph(case: str) -> None:
+    tensors = leaves(batch=0)
+    found = loss(make(case), tensors)
+    assert found == 0
+    assert all(gradient.shape == (0,) for gradient in torch.autograd.grad(found, tensors[:2]))
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_gradients_by_differences(case: str) -> None:
     objective = make(case)
     assert torch.autograd.gradcheck(lambda *t: loss(objective, t), leaves(torch.float64))
@@ -137,6 +145,7 @@ BAD: dict[str, tuple[type[Exception], str, Any]] = {
         lambda: loss(make("wae"), [leaves()[0], leaves()[1].mean(), *leaves()[2:]]),
     ),
     "batch_of_1": (ValueError, "at least 2", lambda: loss(make("beta_tcvae"), leaves(batch=1))),
+    "wae_of_1": (ValueError, "at least 2", lambda: loss(make("wae"), leaves(batch=1))),
 }
 
 
