@@ -16,7 +16,7 @@ from aevae_fast.training.disentanglement import (
     study,
     study_run,
 )
-from aevae_fast.training.disentanglement.contenders import contenders, study_images
+from aevae_fast.training.disentanglement.contenders import STARTS, contenders, study_images
 from aevae_fast.training.disentanglement.findings import findings, summary
 from aevae_fast.training.disentanglement.study_page import write_page
 
@@ -86,7 +86,33 @@ def test_the_page_judges_seed_by_seed(done):
     page = write_page(metrics, "picture.png")
     assert "MIG of the β-TCVAE is not above the VAE's everywhere:" in page
     assert "\n- β-TCVAE, β = 6, seed 1: MIG 0.10, not above 0.10; gap and linear R² of scale" in page
-    assert "the latents mix the factors, as a rotation does" in page
+
+
+def test_the_page_says_what_became_of_each_factor(done):
+    """By gap and linear R²; of a rotation it speaks only where a factor is mixed."""
+    metrics = changed(changed(done.metrics, "vae", "mig", [0.1, 0.1]), "beta-tcvae-6", "mig", [0.4, 0.05])
+    metrics = changed(metrics, "beta-tcvae-6", "gaps", [[0.0] * 3, [0.05, 0.4, 0.02]])
+    mixed = changed(metrics, "beta-tcvae-6", "linear", [[0.9] * 3, [0.3, 0.9, 0.8]])
+    page = write_page(mixed, "picture.png")
+    assert "in use; told little, or not plainly: scale; told by one latent above the others: x; mixed: y\n" in page
+    assert "as after a rotation" in page
+    assert "is a conjecture" in page
+    page = write_page(changed(mixed, "beta-tcvae-6", "linear", [[0.9] * 3, [0.3, 0.9, 0.5]]), "picture.png")
+    assert "told little, or not plainly: scale, y; told by one latent above the others: x\n" in page
+    assert "rotation" not in page
+
+
+def test_the_page_says_where_beta_begins(done):
+    page = write_page(done.metrics, "picture.png")
+    assert "trained alike but for where β begins: 6 steps" in page
+    assert "Over the first 2 steps β rises from 0 for the VAE and the β-VAEs, and from 1 for the β-TCVAEs." in page
+    images = study_images(TINY)
+    for one in contenders(TINY):
+        model = one.build(TINY, images, 0)
+        beta = model.objective.beta(model.step) if model.objective else model.weights()[0]
+        assert float(beta) == STARTS[one.kind]
+    still = {**done.metrics, "settings": {**done.metrics["settings"], "warmup": 0}}
+    assert "trained alike: 6 steps" in write_page(still, "picture.png")
 
 
 def test_a_rotation_is_read_off_linearly():

@@ -10,6 +10,7 @@ from aevae_fast.losses import LinearSchedule
 from aevae_fast.models import VAE
 
 FACTORS = ("scale", "x", "y")
+STARTS = {"vae": 0.0, "beta-vae": 0.0, "beta-tcvae": 1.0}  # of β in the warm-up; a β-TCVAE at 1 is a VAE
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,7 @@ class Contender:
     def build(self, settings: StudySettings, images: ImageSplits, seed: int) -> VAE:
         """The untrained model; weights drawn from `seed`."""
         torch.manual_seed(seed)
-        start = 1.0 if self.kind == "beta-tcvae" else 0.0
-        beta = LinearSchedule(start, self.beta, settings.warmup) if settings.warmup else self.beta
+        beta = LinearSchedule(STARTS[self.kind], self.beta, settings.warmup) if settings.warmup else self.beta
         weighed: dict[str, Any] = {"beta": beta}
         if self.kind == "beta-tcvae":
             options = {"dataset_size": len(images.train), "beta": beta}

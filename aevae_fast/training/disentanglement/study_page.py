@@ -3,6 +3,7 @@
 from statistics import fmean, pstdev
 from typing import Any
 
+from .contenders import STARTS
 from .findings import Finding, column, findings, summary
 
 _COLUMNS = {
@@ -22,11 +23,13 @@ with `{booster}`. Reconstruction loss and KL are of the held-out images, by one 
 in use where the variance of its mean from image to image is above 0.01. Linear R² is the share of a factor's variance
 that a linear function of all latents explains. ± is the standard deviation over the seeds."""
 _NOT_ABOVE = "MIG of the β-TCVAE is not above the VAE's everywhere:"
-_WHY = """\
-Where a gap is small and the linear R² large, the factor can be read off the latents with a line, but off several at
-once: the latents mix the factors, as a rotation does. x and y are alike: where q(z) and the posteriors are round in the
-plane of two latents, turning it changes neither the KL nor the total correlation. What settles the axes is how far they
-are from round, and chance. Where both are small, the latents tell little of the factor, or not plainly."""
+_SMALL_GAP, _LARGE_LINEAR = 0.1, 0.7  # below, and from, which a factor counts as mixed into several latents
+_MIXED = f"""\
+A factor counts as mixed where its gap is below {_SMALL_GAP:g} and its linear R² at least {_LARGE_LINEAR:g}: it can be
+read off the latents with a line, but off several at once, as after a rotation; as told little, or not plainly, where
+both are smaller. Where q(z) and the posteriors are round
+in the plane of two latents, turning it changes neither the KL nor the total correlation. What settles the axes is not
+measured here; that it is how far q(z) and the posteriors are from round, and chance, is a conjecture."""
 _RULES = """\
 The rules are part of the program and do not depend on the numbers. In brackets the numbers seed by seed: the model's,
 then the VAE's."""
@@ -61,15 +64,25 @@ def _introduction(metrics: dict[str, Any]) -> str:
     settings, images, factors = metrics["settings"], metrics["images"], metrics["factors"]
     sizes = ", ".join(f"{name} ({size} values)" for name, size in factors.items())
     widths = "-".join(map(str, settings["hidden"]))
+    alike = "alike but for where β begins" if settings["warmup"] else "alike"
     seconds = sum(run["seconds"] for model in metrics["models"].values() for run in model["runs"])
     return (
         f"Squares that differ in {sizes}: {images['train']} sprites of {settings['image_size']}×"
         f"{settings['image_size']} pixels to learn from, {images['held_out']} held out. {len(metrics['models'])} kinds "
         f"of model, {settings['seeds']} seeds of each, all with hidden layers of {widths} and {settings['latent_dim']} "
-        f"latents, trained alike: {settings['steps']} steps of {settings['batch_size']} images, Adam at "
-        f"{settings['learning_rate']:g}, β warmed up over {settings['warmup']} steps. "
+        f"latents, trained {alike}: {settings['steps']} steps of {settings['batch_size']} images, Adam at "
+        f"{settings['learning_rate']:g}. {_warmup(settings['warmup'])} "
         f"{metrics['device']}, torch {metrics['versions']['torch']}; training took "
         f"{seconds / 60:.0f} minutes in all."
+    )
+
+
+def _warmup(steps: int) -> str:
+    if not steps:
+        return "β is the same from the first step on."
+    return (
+        f"Over the first {steps} steps β rises from {STARTS['vae']:g} for the VAE and the β-VAEs, and from "
+        f"{STARTS['beta-tcvae']:g} for the β-TCVAEs."
     )
 
 
@@ -95,9 +108,26 @@ def _tcvae(metrics: dict[str, Any]) -> str:
         )
         words.append(
             f"{model['title']}, seed {ours['seed']}: MIG {ours['mig']:.2f}, not above {theirs['mig']:.2f}; gap and "
-            f"linear R² of {told}; {ours['active']} latents in use"
+            f"linear R² of {told}; {ours['active']} latents in use; {_why(names, ours)}"
         )
-    return _NOT_ABOVE + "\n\n" + "\n".join(f"- {line}" for line in words) + "\n\n" + _WHY
+    mixed = any(
+        _kind(*pair) == "mixed" for _, ours, _ in below for pair in zip(ours["gaps"], ours["linear"], strict=True)
+    )
+    return "\n\n".join([_NOT_ABOVE, "\n".join(f"- {line}" for line in words), *([_MIXED] if mixed else [])])
+
+
+def _kind(gap: float, linear: float) -> str:
+    if gap >= _SMALL_GAP:
+        return "told by one latent above the others"
+    return "mixed" if linear >= _LARGE_LINEAR else "told little, or not plainly"
+
+
+def _why(names: list[str], run: dict[str, Any]) -> str:
+    """Each factor's name beside what became of it."""
+    kinds: dict[str, list[str]] = {}
+    for name, gap, linear in zip(names, run["gaps"], run["linear"], strict=True):
+        kinds.setdefault(_kind(gap, linear), []).append(name)
+    return "; ".join(f"{kind}: {', '.join(found)}" for kind, found in kinds.items())
 
 
 def _table(metrics: dict[str, Any]) -> str:
