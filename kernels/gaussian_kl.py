@@ -38,7 +38,7 @@ def _gaussian_kl_kernel(
         prior_logvar = load(prior_logvar_ptr, row, column, inside, S, stride_qb, stride_qs, stride_qd, ALIGN)
     _, h, _, scale = spread(clamped(p, lo, hi, CLAMP), prior_logvar, PARAMETERIZATION, HAS_PRIOR, NATIVE)
     u *= scale
-    store_kl(kl_ptr, u * u + h, row, element, inside, R, blocks_d, free_bits, FREE_BITS, REDUCTION)
+    store_kl(kl_ptr, u * u + h, row, element, inside, R, blocks_d, free_bits, FREE_BITS, REDUCTION, FULL)
 
 
 @triton.jit

@@ -60,8 +60,9 @@ def load(pointer, row, column, inside, S, stride_b, stride_s, stride_d, ALIGN: t
 
 @triton.jit
 def store_kl(
-    kl_ptr, doubled, row, element, inside, R, blocks_d, free_bits, FREE_BITS: tl.constexpr, REDUCTION: tl.constexpr
-):
+    kl_ptr, doubled, row, element, inside, R, blocks_d, free_bits, FREE_BITS: tl.constexpr, REDUCTION: tl.constexpr,
+    FULL: tl.constexpr,
+):  # fmt: skip
     """Half of u² + h: per element, as one partial sum per row and program, or as one per program."""
     if FREE_BITS:
         doubled = tl.where(doubled < 2.0 * free_bits, 2.0 * free_bits, doubled)
@@ -69,7 +70,8 @@ def store_kl(
         tl.store(kl_ptr + element, 0.5 * doubled, mask=inside)
     elif REDUCTION == "latent":
         total = 0.5 * tl.sum(tl.where(inside, doubled, 0.0), 1)
-        tl.store(kl_ptr + row * blocks_d + tl.program_id(0) % blocks_d, total, mask=row < R)
+        live = tl.full([row.shape[0]], 1, tl.int1) if FULL else row < R
+        tl.store(kl_ptr + row * blocks_d + tl.program_id(0) % blocks_d, total, mask=live)
     else:
         tl.store(kl_ptr + tl.program_id(0), 0.5 * tl.sum(tl.where(inside, doubled, 0.0)))
 

@@ -45,7 +45,7 @@ def _reparameterize_kl_kernel(
         tl.store(z_ptr + element, z.to(z_ptr.dtype.element_ty), mask=inside)
         z_ptr += stride_zk
     u *= scale
-    store_kl(kl_ptr, u * u + h, row, element, inside, R, blocks_d, free_bits, FREE_BITS, REDUCTION)
+    store_kl(kl_ptr, u * u + h, row, element, inside, R, blocks_d, free_bits, FREE_BITS, REDUCTION, FULL)
 
 
 def reparameterize_kl(

@@ -53,7 +53,7 @@ def _normal_pair(radius_bits, angle_bits, NATIVE: tl.constexpr):
     """Two words of 32 random bits → two independent standard normals."""
     u = radius_bits.to(tl.float32) * 2.3283064365386963e-10 + 1.1641532182693481e-10
     if NATIVE:
-        r = tl.sqrt(tl.maximum(-1.3862943611198906 * libdevice.fast_log2f(u), 0.0))  # next to 1 its sign may be wrong
+        r = tl.sqrt(tl.abs(1.3862943611198906 * libdevice.fast_log2f(u)))  # next to 1 the logarithm's sign may be wrong
         angle = angle_bits.to(tl.int32, bitcast=True).to(tl.float32) * 1.4629180792671596e-9  # 2π · 2⁻³²
         return r * libdevice.fast_cosf(angle), r * libdevice.fast_sinf(angle)
     else:

@@ -109,7 +109,7 @@ def test_the_record_holds_the_claims(path: Path, configurations: dict[str, list[
     assert recorded.keys() == listed
     for (arch, name), row in recorded.items():
         assert compile_record.faults(arch, row) == [], (arch, name)
-        if "loop_bytes" in row and arch != "sm_80":
+        if "loop_bytes" in row and arch.startswith("sm_"):  # gfx942 reads 8 bytes at a time where D is 33 to 64
             assert row["loop_bytes"] == 16, (arch, name)
     for name, limit in LIMITS.items():
         assert recorded["sm_90", name]["per_unit"] <= limit, name
