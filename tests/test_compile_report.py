@@ -112,7 +112,8 @@ def test_the_record_holds_the_claims(path: Path, configurations: dict[str, list[
         if "loop_bytes" in row and arch.startswith("sm_"):  # gfx942 reads 8 bytes at a time where D is 33 to 64
             assert row["loop_bytes"] == 16, (arch, name)
     for name, limit in LIMITS.items():
-        assert recorded["sm_90", name]["per_unit"] <= limit, name
+        if ("sm_90", name) in listed:
+            assert recorded["sm_90", name]["per_unit"] <= limit, name
 
 
 def test_the_main_record_holds_the_limits() -> None:
