@@ -17,7 +17,7 @@ Worker = Callable[[int, Block], None]  # takes a block's number and place
 
 _ELEMENTS = 1 << 15  # of a block: the handful of float32 buffers it takes fit in a core's L2
 _SMALL = -20.0  # below which softplus is the exponential, in float32
-_NEAR = 0.5  # |w| below which eʷ - 1 - w is summed as a series, of terms up to w⁸/8!
+_NEAR = 0.5  # |w| up to which eʷ - 1 - w is summed as a series, of terms up to w⁸/8!
 _SERIES = [1 / math.factorial(n) for n in range(8, 1, -1)]
 
 
@@ -69,17 +69,17 @@ def spread(p: Tensor, parameterization: str) -> tuple[Tensor, Tensor]:
 
 
 def excess(w: Tensor, ratio: Tensor | None = None) -> Tensor:
-    """eʷ - 1 - w: at v, which is w brought within ±_NEAR, by its series; from there on (eʷ - eᵛ) - (w - v), which is 0
-    where v is w, and needs no mask. Given the ratio ρ = e^(w/2), (ρ - 1)(ρ + 1) - w: eʷ would magnify w's rounding."""
-    w = w.contiguous()  # so that both exponentials take the same path and agree bit for bit where v is w
+    """eʷ - 1 - w: by its series up to |w| = _NEAR, as it stands beyond. Given the ratio ρ = e^(w/2), (ρ - 1)(ρ + 1) - w
+    there: eʷ would magnify w's rounding."""
     v = w.clamp(-_NEAR, _NEAR)
     total = torch.mul(v, _SERIES[0])
     for coefficient in _SERIES[1:-1]:
         total.add_(coefficient).mul_(v)
     total.add_(_SERIES[-1]).mul_(v).mul_(v)
-    if ratio is None:
-        return total.add_(w.exp().sub_(v.exp()).sub_(w.sub(v)))
-    return torch.where(w.abs() < _NEAR, total, less_one(w, ratio).sub_(w))
+    if ratio is not None:
+        return torch.where(w.abs() < _NEAR, total, less_one(w, ratio).sub_(w))
+    beyond = w.abs().sub_(_NEAR).mul_(1e30).clamp_(0, 1)  # 0 or 1 in floats, which take less time than bools
+    return total.lerp_(w.exp().sub_(1).sub_(w), beyond)
 
 
 def less_one(w: Tensor, ratio: Tensor | None) -> Tensor:
