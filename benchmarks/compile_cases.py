@@ -125,7 +125,7 @@ def code_cases(dimension: int, arch: str, metrics: tuple[str, ...] = METRICS[:1]
             "COPY": metric == "cosine" or dimension % 4 > 0,
             "SHIFT_ROWS": prepared_codebook.shifts_rows(DTYPES[dtype], metric), "PADDED_D": config.padded_d,
             "BLOCK_D": min(config.block_d, 64), "EXTRA": EXTRA, "GROUP_STEPS": GROUP_STEPS,
-        }, 4)  # fmt: skip
+        }, 8)  # fmt: skip
     yield Case(f"span_sums D={dimension}", codebook_statistics._span_sums_kernel, {
         "partial_ptr": f32, "span_ptr": f32, "D": size, "SPAN": codebook_statistics.SPAN, "BLOCK_D": min(64, block),
     }, 4)  # fmt: skip

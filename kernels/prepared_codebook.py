@@ -187,6 +187,6 @@ def prepare_codebook(codebook: torch.Tensor, dtype: torch.dtype, metric: str, co
         size, dimension, kappa,
         METRIC=metric, COPY=copy, SHIFT_ROWS=shifts_rows(dtype, metric), PADDED_D=config.padded_d,
         BLOCK_D=min(config.block_d, 64), EXTRA=EXTRA, GROUP_STEPS=GROUP_STEPS,
-        num_warps=4, enable_fp_fusion=True,
+        num_warps=8, enable_fp_fusion=True,
     )  # fmt: skip
     return PreparedCodebook(codes, split, extra, bounds, bounds[:, 0].amax(), shift, kappa)
