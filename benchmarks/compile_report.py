@@ -1,8 +1,8 @@
 """What every kernel configuration costs on GPUs that are not here: compile, read the machine code, count.
 
     python -m benchmarks.compile_report            writes results/compile_report.json and prints a table
-    python -m benchmarks.compile_report --searches the search kernels at each D, dtype, layout and metric: an hour and a
-                                                   half; writes results/searches_triton-X.Y.csv
+    python -m benchmarks.compile_report --searches the search kernels at each D, dtype, layout and metric: hours too;
+                                                   writes results/searches_triton-X.Y.csv
     python -m benchmarks.compile_report --every    each kernel at each of these, each option: hours; writes the CSV
     … --check                                      writes nothing; exit status 1 on a spill, too much shared memory, a
                                                    missing tensor-core instruction, or more instructions than recorded

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..functional._named import by_name
 from .beta import BetaLatent
 from .dirichlet import DirichletLatent
 from .flow_posterior import FlowLatent
@@ -28,12 +29,4 @@ def make_latent(latent: str | Latent, **options: Any) -> Latent:
         ValueError: the name is unknown, or a module comes with options.
         TypeError: it is neither a name nor a `Latent`, or an option is unknown.
     """
-    if isinstance(latent, Latent):
-        if options:
-            raise ValueError(f"latent is a module already and takes no options; got {', '.join(options)}")
-        return latent
-    if not isinstance(latent, str):
-        raise TypeError(f"latent must be a name or a Latent; got {type(latent).__name__}")
-    if latent not in LATENTS:
-        raise ValueError(f"latent must be one of {', '.join(map(repr, LATENTS))}; got {latent!r}")
-    return LATENTS[latent].for_model(**options)
+    return by_name("latent", latent, Latent, LATENTS, options, lambda kind: kind.for_model(**options))

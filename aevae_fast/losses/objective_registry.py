@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..functional._named import by_name
 from .beta_tcvae import BetaTCVAEObjective
 from .dip_vae import DIPVAEObjective
 from .mmd_vae import InfoVAEObjective, WAEObjective
@@ -18,12 +19,4 @@ def make_objective(objective: str | Objective, **options: Any) -> Objective:
         ValueError: the name is unknown, or a module comes with options.
         TypeError: it is neither a name nor an `Objective`, or an option is unknown.
     """
-    if isinstance(objective, Objective):
-        if options:
-            raise ValueError(f"objective is a module already and takes no options; got {', '.join(options)}")
-        return objective
-    if not isinstance(objective, str):
-        raise TypeError(f"objective must be a name or an Objective; got {type(objective).__name__}")
-    if objective not in OBJECTIVES:
-        raise ValueError(f"objective must be one of {', '.join(map(repr, OBJECTIVES))}; got {objective!r}")
-    return OBJECTIVES[objective](**options)
+    return by_name("objective", objective, Objective, OBJECTIVES, options, lambda kind: kind(**options))

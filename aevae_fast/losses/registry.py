@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..functional._named import by_name
 from .bernoulli import BernoulliLikelihood
 from .categorical import CategoricalLikelihood
 from .discretized_logistic import DiscretizedLogisticLikelihood, DiscretizedLogisticMixtureLikelihood
@@ -25,12 +26,4 @@ def make_likelihood(likelihood: str | Likelihood, **options: Any) -> Likelihood:
         ValueError: the name is unknown, or a module comes with options.
         TypeError: it is neither a name nor a `Likelihood`, or an option is unknown.
     """
-    if isinstance(likelihood, Likelihood):
-        if options:
-            raise ValueError(f"likelihood is a module already and takes no options; got {', '.join(options)}")
-        return likelihood
-    if not isinstance(likelihood, str):
-        raise TypeError(f"likelihood must be a name or a Likelihood; got {type(likelihood).__name__}")
-    if likelihood not in LIKELIHOODS:
-        raise ValueError(f"likelihood must be one of {', '.join(map(repr, LIKELIHOODS))}; got {likelihood!r}")
-    return LIKELIHOODS[likelihood](**options)
+    return by_name("likelihood", likelihood, Likelihood, LIKELIHOODS, options, lambda kind: kind(**options))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ...functional._named import by_name
 from .beta import BetaPrior
 from .dirichlet import DirichletPrior
 from .flow import AutoregressivePrior, CouplingPrior, PlanarPrior, RadialPrior, SplinePrior
@@ -35,14 +36,7 @@ def make_prior(prior: str | Prior, dim: int, **options: Any) -> Prior:
         TypeError: it is neither a name nor a `Prior`, or an option is unknown.
         ImportError: the prior needs a package that is not installed, named.
     """
-    if isinstance(prior, Prior):
-        if options:
-            raise ValueError(f"prior is a module already and takes no options; got {', '.join(options)}")
-        if prior.dim != dim:
-            raise ValueError(f"prior must have dim={dim}, the size of the flattened latent; got dim={prior.dim}")
-        return prior
-    if not isinstance(prior, str):
-        raise TypeError(f"prior must be a name or a Prior; got {type(prior).__name__}")
-    if prior not in PRIORS:
-        raise ValueError(f"prior must be one of {', '.join(map(repr, PRIORS))}; got {prior!r}")
-    return PRIORS[prior](dim, **options)
+    made = by_name("prior", prior, Prior, PRIORS, options, lambda kind: kind(dim, **options))
+    if made.dim != dim:
+        raise ValueError(f"prior must have dim={dim}, the size of the flattened latent; got dim={made.dim}")
+    return made
