@@ -4,7 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from aevae_fast.models.files import replacing
 
@@ -42,10 +42,16 @@ class RunSettings:
 
     def save(self, out: Path) -> None:
         """Write to `settings.json` in `out`."""
-        out.mkdir(parents=True, exist_ok=True)
-        content = {FAMILY_KEY: self.family, **dataclasses.asdict(self)}
-        with replacing(out / SETTINGS_FILE) as (file,):
-            file.write_text(json.dumps(content, indent=2) + "\n")
+        save_settings(self, self.family, out)
+
+
+def save_settings(settings: Any, family: str, out: Path) -> None:
+    """Write a dataclass of plain values, and the kind of run that it decides, to `settings.json` in `out`; what is
+    there stays until all is written."""
+    out.mkdir(parents=True, exist_ok=True)
+    content = {FAMILY_KEY: family, **dataclasses.asdict(settings)}
+    with replacing(out / SETTINGS_FILE) as (file,):
+        file.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def read_settings(out: Path) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from aevae_fast.models import load_model
 
 from ..checkpoint import checkpoint_file
 from ..fit import FitResult
+from ..folders import make_room
 from ..pictures import save_figure
 from ..report import METRICS_FILE, MODEL_FOLDER, versions
 from ..runs import check_run, train_run
@@ -96,7 +96,7 @@ def compare(
     if resume:
         _check_same(settings, load_compare_settings(out), out)
     else:
-        _prepare_out(out, overwrite)
+        make_room(out, CompareSettings.family, "comparison", overwrite)
         settings.save(out)
     trained = {}
     for number, contender in enumerate(chosen, 1):
@@ -138,16 +138,6 @@ def _check_same(settings: CompareSettings, begun: CompareSettings, out: Path) ->
         raise ValueError(
             f"resume: expected the settings of the comparison in {out}; it was begun with {', '.join(differ)}"
         )
-
-
-def _prepare_out(out: Path, overwrite: bool) -> None:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / SETTINGS_FILE).is_file() or read_settings(out).get(FAMILY_KEY) != CompareSettings.family:
-        raise ValueError(f"out: expected a new or empty folder, or one that holds a comparison, but {out} holds others")
-    if not overwrite:
-        raise ValueError(f"out: {out} already holds a comparison; go on with --resume {out}, or add --overwrite")
-    shutil.rmtree(out)
 
 
 def _trained(contender: Contender, images: ImageSplits, folder: Path, console: Console | None) -> Any:

@@ -23,9 +23,10 @@ from aevae_fast.models.files import replacing
 
 from ..evaluation import evaluate
 from ..fit import FitResult, check_options, fit
+from ..folders import make_room
 from ..pictures import save_figure
 from ..report import METRICS_FILE, device_name, versions
-from ..settings import FAMILY_KEY, SETTINGS_FILE, read_settings
+from ..settings import FAMILY_KEY, SETTINGS_FILE, read_settings, save_settings
 from .contenders import Contender, StudySettings, contenders, study_images
 from .measure import codes_of, factors_of
 from .study_page import write_page
@@ -94,8 +95,8 @@ def study(
     if resume:
         _check_same(settings, load_study_settings(out))
     else:
-        _prepare_out(out, overwrite)
-    _save_settings(settings, out)
+        make_room(out, StudySettings.family, "study", overwrite)
+    save_settings(settings, settings.family, out)
     models: dict[str, Any] = {}
     for one in chosen:
         models[one.key] = {"title": one.title, "kind": one.kind, "beta": one.beta, "runs": []}
@@ -138,26 +139,10 @@ def load_study_settings(out: Path) -> StudySettings:
         raise ValueError(f"{out / SETTINGS_FILE}: expected the settings of a study ({error})") from error
 
 
-def _save_settings(settings: StudySettings, out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    content = {FAMILY_KEY: settings.family, **dataclasses.asdict(settings)}
-    (out / SETTINGS_FILE).write_text(json.dumps(content, indent=2) + "\n")
-
-
 def _check_same(settings: StudySettings, begun: StudySettings) -> None:
     free = {"seeds": begun.seeds, "betas": begun.betas, "tc_betas": begun.tc_betas}
     if dataclasses.replace(settings, **free) != begun:  # type: ignore[arg-type]
         raise ValueError(f"settings: expected those that the study was begun with, {begun}, got {settings}")
-
-
-def _prepare_out(out: Path, overwrite: bool) -> None:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / SETTINGS_FILE).is_file() or read_settings(out).get(FAMILY_KEY) != StudySettings.family:
-        raise ValueError(f"out: expected a new or empty folder, or one that holds a study, but {out} holds others")
-    if not overwrite:
-        raise ValueError(f"out: {out} already holds a study; go on with --resume {out}, or add --overwrite")
-    shutil.rmtree(out)
 
 
 def _sizes(images: ImageSplits) -> list[int]:
