@@ -1,7 +1,7 @@
 """`aevae-fast generate` and `aevae-fast interpolate`: new images from a trained model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ def generate(
     count: Annotated[int, typer.Option("-n", "--count", help="Number of images.", min=1, max=10_000)] = 64,
     out: Picture = Path("samples.png"),
     seed: Annotated[int, typer.Option(help="Decides which images.", min=0, max=LARGEST_SEED)] = 0,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of a VQ-VAE's codes: below 1 favours what is likely; default: 1.")
+    ] = None,
 ) -> None:
     """Draw new images from a trained model.
 
@@ -29,7 +32,11 @@ def generate(
     from .trained import load_trained
 
     trained = load_trained(model)
-    over_codes = {"prior": load_prior(trained, model)} if isinstance(trained, VQVAE) else {}
+    over_codes: dict[str, Any] = {}
+    if isinstance(trained, VQVAE):
+        over_codes = {"prior": load_prior(trained, model), "temperature": 1.0 if temperature is None else temperature}
+    elif temperature is not None:
+        raise ValueError(f"temperature: expected a VQ-VAE, whose codes are drawn by it, got a {type(trained).__name__}")
     try:
         images = trained.sample(count, generator=torch.Generator().manual_seed(seed), **over_codes)
     except NotTrainedError as error:

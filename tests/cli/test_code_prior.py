@@ -56,6 +56,20 @@ def test_a_prior_is_trained_and_generate_draws(with_prior, tmp_path, capsys):
     assert samples == again != other
 
 
+def test_a_low_temperature_draws_what_is_likely(with_prior, tmp_path):
+    files = [tmp_path / f"{seed}.png" for seed in "12"]
+    for file, seed in zip(files, "12", strict=True):
+        assert run(["generate", str(with_prior), "--temperature", "1e-4", "--seed", seed, "--out", str(file)]) == 0
+    one, other = (file.read_bytes() for file in files)
+    assert one == other  # the likeliest codes, whatever the seed
+
+
+@pytest.mark.parametrize("temperature", ["0", "-1", "nan"])
+def test_a_temperature_that_is_none(with_prior, temperature, capsys):
+    assert run(["generate", str(with_prior), "--temperature", temperature]) == 2
+    assert "temperature: expected a positive number" in only_error(capsys)
+
+
 def test_it_goes_on(with_prior, capsys):
     folder = with_prior / "code-prior"
     assert run(["train", "code-prior", "--resume", str(folder), "--steps", "9"]) == 0

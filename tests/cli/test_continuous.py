@@ -236,6 +236,7 @@ def test_no_such_run_is_named(arguments, message, tmp_path, monkeypatch, capsys)
         pytest.param(["interpolate", "--mode", "round"], "mode: expected one of linear, slerp, got 'round'", id="mode"),
         pytest.param(["interpolate", "--steps", "1"], "--steps", id="steps"),
         pytest.param(["generate", "-n", "0"], "-n", id="count"),
+        pytest.param(["generate", "--temperature", "0.5"], "temperature: expected a VQ-VAE", id="temperature"),
         pytest.param(["interpolate", "--data", "mnist"], "expected images of image_size 8x8, got 28x28", id="size"),
     ],
 )

@@ -10,7 +10,6 @@ from aevae_fast.losses import LinearSchedule
 from aevae_fast.models import VAE
 
 FACTORS = ("scale", "x", "y")
-STARTS = {"vae": 0.0, "beta-vae": 0.0, "beta-tcvae": 1.0}  # of β in the warm-up; a β-TCVAE at 1 is a VAE
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class StudySettings:
         latent_dim: size of the latent.
         hidden: widths of the encoder's layers, the image's side first, and of the decoder's in reverse.
         steps, batch_size, learning_rate: of training.
-        warmup: steps over which a β-VAE's β rises from 0, and a β-TCVAE's from 1.
+        warmup: steps over which β rises from 1, the VAE's: until then all models are alike.
         booster: of DCI.
         device: auto, cpu, cuda or mps.
 
@@ -83,7 +82,7 @@ class Contender:
     def build(self, settings: StudySettings, images: ImageSplits, seed: int) -> VAE:
         """The untrained model; weights drawn from `seed`."""
         torch.manual_seed(seed)
-        beta = LinearSchedule(STARTS[self.kind], self.beta, settings.warmup) if settings.warmup else self.beta
+        beta = LinearSchedule(1.0, self.beta, settings.warmup) if settings.warmup else self.beta
         weighed: dict[str, Any] = {"beta": beta}
         if self.kind == "beta-tcvae":
             options = {"dataset_size": len(images.train), "beta": beta}

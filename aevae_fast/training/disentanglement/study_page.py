@@ -3,7 +3,6 @@
 from statistics import fmean, pstdev
 from typing import Any
 
-from .contenders import STARTS
 from .findings import Finding, column, findings, summary
 
 _COLUMNS = {
@@ -64,13 +63,12 @@ def _introduction(metrics: dict[str, Any]) -> str:
     settings, images, factors = metrics["settings"], metrics["images"], metrics["factors"]
     sizes = ", ".join(f"{name} ({size} values)" for name, size in factors.items())
     widths = "-".join(map(str, settings["hidden"]))
-    alike = "alike but for where β begins" if settings["warmup"] else "alike"
     seconds = sum(run["seconds"] for model in metrics["models"].values() for run in model["runs"])
     return (
         f"Squares that differ in {sizes}: {images['train']} sprites of {settings['image_size']}×"
         f"{settings['image_size']} pixels to learn from, {images['held_out']} held out. {len(metrics['models'])} kinds "
         f"of model, {settings['seeds']} seeds of each, all with hidden layers of {widths} and {settings['latent_dim']} "
-        f"latents, trained {alike}: {settings['steps']} steps of {settings['batch_size']} images, Adam at "
+        f"latents, trained alike: {settings['steps']} steps of {settings['batch_size']} images, Adam at "
         f"{settings['learning_rate']:g}. {_warmup(settings['warmup'])} "
         f"{metrics['device']}, torch {metrics['versions']['torch']}; training took "
         f"{seconds / 60:.0f} minutes in all."
@@ -80,10 +78,7 @@ def _introduction(metrics: dict[str, Any]) -> str:
 def _warmup(steps: int) -> str:
     if not steps:
         return "β is the same from the first step on."
-    return (
-        f"Over the first {steps} steps β rises from {STARTS['vae']:g} for the VAE and the β-VAEs, and from "
-        f"{STARTS['beta-tcvae']:g} for the β-TCVAEs."
-    )
+    return f"Over the first {steps} steps β rises from 1, the VAE's."
 
 
 def _tcvae(metrics: dict[str, Any]) -> str:
