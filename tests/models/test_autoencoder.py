@@ -1,19 +1,16 @@
 """`Autoencoder`: the noise, and the running estimates of where the latents lie."""
 
-import os
-import socket
 from functools import partial
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from aevae_fast.models import Autoencoder, NotTrainedError
 from aevae_fast.models.latent_statistics import LatentStatistics
 
+from ..processes import on_processes
 from .image_models import images, same_state, small, state, trained
 
 
@@ -147,28 +144,20 @@ def test_a_forward_that_checkpointing_repeats_counts_once_and_has_the_same_noise
         torch.testing.assert_close(mine.grad, theirs.grad)
 
 
-def _follow(rank, port, folder):
-    os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=str(port))
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+def _follow(rank, world, latents):
     statistics = LatentStatistics((3,), decay=0.8)
-    for latents in torch.load(f"{folder}/latents"):
-        statistics.update(latents[:7] if rank else latents[7:])
-    torch.save(statistics.state_dict(), f"{folder}/{rank}")
-    dist.destroy_process_group()
+    for batch in latents:
+        statistics.update(batch[:7] if rank else batch[7:])
+    return statistics.state_dict()
 
 
 def test_two_ranks_follow_the_joined_batch(tmp_path):
     latents, alone = [torch.randn(20, 3) * scale for scale in (1.0, 3.0, 2.0)], LatentStatistics((3,), decay=0.8)
     latents[1][3] = torch.nan
-    torch.save(latents, tmp_path / "latents")
     for batch in latents:
         alone.update(batch)
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    mp.spawn(_follow, (port, str(tmp_path)), nprocs=2)
-    for rank in (0, 1):
-        for name, value in torch.load(tmp_path / str(rank)).items():
+    for followed in on_processes(_follow, 2, tmp_path, latents):
+        for name, value in followed.items():
             torch.testing.assert_close(value, alone.state_dict()[name])
 
 

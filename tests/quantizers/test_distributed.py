@@ -1,17 +1,14 @@
 """Two gloo processes end where one process on the joined batch ends."""
 
 import copy
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
+from ..processes import on_processes
 from .test_vector_quantize import Model, states_close
 
 STEPS, ROWS = 5, 48
@@ -46,27 +43,19 @@ class SumModel(Model):
         return quantized.square().sum() + loss
 
 
-def _worker(rank: int, world: int, port: int, folder: str, options: dict[str, Any]) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=world)
+def _work(rank: int, world: int, options: dict[str, Any]) -> dict[str, torch.Tensor]:
     empty_rank = options.pop("empty_rank", False)
     model, loop = (SumModel(**options), _train_with_an_empty_rank) if empty_rank else (Model(**options), _train)
     loop(DistributedDataParallel(model, broadcast_buffers=False), rank, world)
-    torch.save(model.state_dict(), Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
+    return model.state_dict()
 
 
 def _run_two(folder: Path, options: dict[str, Any]) -> dict[str, torch.Tensor]:
     """The state after training on two ranks, which must be the same bits on both."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(_worker, args=(2, port, str(folder), options), nprocs=2)
-    first, second = (torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2))
+    first, second = on_processes(_work, 2, folder, options)
     for name in first:
         assert torch.equal(first[name], second[name]), name
-    return first
+    return dict(first)
 
 
 def test_an_empty_rank_is_fine(tmp_path: Path) -> None:
