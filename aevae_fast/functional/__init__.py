@@ -8,6 +8,7 @@ from .gaussian_kl import gaussian_kl
 from .gaussian_logsumexp import gaussian_logsumexp
 from .nearest_code import nearest_code
 from .reparameterize_kl import reparameterize_kl
+from .residual_vector_quantize import residual_statistics, residual_vector_quantize
 from .rotate_to import rotate_to
 from .vector_quantize import vector_quantize
 
@@ -20,6 +21,8 @@ __all__ = [
     "gaussian_logsumexp",
     "nearest_code",
     "reparameterize_kl",
+    "residual_statistics",
+    "residual_vector_quantize",
     "rotate_to",
     "vector_quantize",
 ]

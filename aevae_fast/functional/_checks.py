@@ -23,19 +23,19 @@ def check_input(x: Tensor, dim: int) -> None:
         raise ValueError(f"dim must name an axis of x, which has shape {tuple(x.shape)}; got {dim}")
 
 
-def check_codebook(codebook: Tensor, x: Tensor, dim: int) -> None:
+def check_codebook(codebook: Tensor, x: Tensor, dim: int, name: str = "codebook") -> None:
     if not isinstance(codebook, Tensor):
-        raise TypeError(f"codebook must be a torch.Tensor; got {type(codebook).__name__}")
+        raise TypeError(f"{name} must be a torch.Tensor; got {type(codebook).__name__}")
     if codebook.ndim != 2 or codebook.shape[0] == 0 or codebook.shape[1] == 0:
-        raise ValueError(f"codebook must have shape [K, D] with K, D >= 1; got {tuple(codebook.shape)}")
+        raise ValueError(f"{name} must have shape [K, D] with K, D >= 1; got {tuple(codebook.shape)}")
     if x.shape[dim] != codebook.shape[1]:
         raise ValueError(
             f"x must hold vectors of size {codebook.shape[1]} (the codebook's D) along dim {dim}; "
-            f"got x of shape {tuple(x.shape)} and codebook of shape {tuple(codebook.shape)}"
+            f"got x of shape {tuple(x.shape)} and {name} of shape {tuple(codebook.shape)}"
         )
     if codebook.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"codebook must be float32 (or float64, for the reference); got {codebook.dtype}")
-    check_device("codebook", codebook, x)
+        raise TypeError(f"{name} must be float32 (or float64, for the reference); got {codebook.dtype}")
+    check_device(name, codebook, x)
 
 
 def check_device(name: str, tensor: Tensor, x: Tensor) -> None:

@@ -23,6 +23,15 @@ _SCHEMAS = {
     "vector_quantize_backward": (
         "(Tensor grad, Tensor x, Tensor codebook, Tensor indices, Tensor? mask, Tensor scale) -> Tensor"
     ),
+    "residual_vector_quantize": (
+        "(Tensor x, Tensor codebooks, SymInt[] sizes, Tensor? active, Tensor? mask) -> (Tensor, Tensor, Tensor)"
+    ),
+    "residual_vector_quantize_backward": (
+        "(Tensor grad, Tensor x, Tensor codebooks, SymInt[] sizes, Tensor indices, Tensor scales) -> Tensor"
+    ),
+    "residual_statistics": (
+        "(Tensor x, Tensor codebooks, SymInt[] sizes, Tensor indices, bool center) -> (Tensor, Tensor)"
+    ),
     "rotate_to_backward": "(Tensor grad, Tensor source, Tensor target) -> Tensor",
     "codebook_statistics": "(Tensor x, Tensor indices, SymInt codebook_size, Tensor? center) -> (Tensor, Tensor)",
     "ema_update_": (
@@ -50,6 +59,8 @@ _HOME = {
     "ema_update_": "ema_update",
     "gaussian_kl_backward": "gaussian_kl",
     "reparameterize_kl_backward": "reparameterize_kl",
+    "residual_statistics": "residual_vector_quantize",
+    "residual_vector_quantize_backward": "residual_vector_quantize",
     "rotate_to_backward": "rotate_to",
 }
 
@@ -93,6 +104,24 @@ def _(x: Tensor, codebook: Tensor, mask: Tensor | None, metric: str) -> tuple[Te
 @torch.library.register_fake("aevae_fast::vector_quantize_backward", lib=library)
 def _(grad: Tensor, x: Tensor, codebook: Tensor, indices: Tensor, mask: Tensor | None, scale: Tensor) -> Tensor:
     return torch.empty_like(x)
+
+
+@torch.library.register_fake("aevae_fast::residual_vector_quantize", lib=library)
+def _(
+    x: Tensor, codebooks: Tensor, sizes: list[int], active: Tensor | None, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    indices = x.new_empty((*x.shape[:2], len(sizes)), dtype=torch.int64)
+    return torch.empty_like(x), indices, x.new_empty(len(sizes), dtype=torch.float32)
+
+
+@torch.library.register_fake("aevae_fast::residual_vector_quantize_backward", lib=library)
+def _(grad: Tensor, x: Tensor, codebooks: Tensor, sizes: list[int], indices: Tensor, scales: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+@torch.library.register_fake("aevae_fast::residual_statistics", lib=library)
+def _(x: Tensor, codebooks: Tensor, sizes: list[int], indices: Tensor, center: bool) -> tuple[Tensor, Tensor]:
+    return codebooks.new_empty(len(codebooks)), codebooks.new_empty(codebooks.shape)
 
 
 @torch.library.register_fake("aevae_fast::rotate_to_backward", lib=library)

@@ -6,6 +6,11 @@ from .gaussian_kl import gaussian_kl, gaussian_kl_backward
 from .gaussian_logsumexp import gaussian_logsumexp, gaussian_logsumexp_backward
 from .nearest_code import nearest_code
 from .reparameterize_kl import reparameterize_kl, reparameterize_kl_backward
+from .residual_vector_quantize import (
+    residual_statistics,
+    residual_vector_quantize,
+    residual_vector_quantize_backward,
+)
 from .vector_quantize import vector_quantize, vector_quantize_backward
 
 __all__ = [
@@ -18,6 +23,9 @@ __all__ = [
     "nearest_code",
     "reparameterize_kl",
     "reparameterize_kl_backward",
+    "residual_statistics",
+    "residual_vector_quantize",
+    "residual_vector_quantize_backward",
     "vector_quantize",
     "vector_quantize_backward",
 ]
