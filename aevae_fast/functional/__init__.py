@@ -4,9 +4,11 @@ from ._checks import as_rows
 from ._dispatch import Impl
 from .codebook_statistics import codebook_statistics
 from .ema_update import ema_update_
+from .finite_scalar_quantize import finite_scalar_quantize
 from .gaussian_kl import gaussian_kl
 from .gaussian_logsumexp import gaussian_logsumexp
 from .nearest_code import nearest_code
+from .nearest_codes import nearest_codes
 from .reparameterize_kl import reparameterize_kl
 from .residual_vector_quantize import residual_statistics, residual_vector_quantize
 from .rotate_to import rotate_to
@@ -17,9 +19,11 @@ __all__ = [
     "as_rows",
     "codebook_statistics",
     "ema_update_",
+    "finite_scalar_quantize",
     "gaussian_kl",
     "gaussian_logsumexp",
     "nearest_code",
+    "nearest_codes",
     "reparameterize_kl",
     "residual_statistics",
     "residual_vector_quantize",

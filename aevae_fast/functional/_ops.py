@@ -17,6 +17,7 @@ from torch.library import Library
 _GAUSSIAN = "Tensor mean, Tensor logvar, Tensor? prior_mean, Tensor? prior_logvar"
 _OPTIONS = "str parameterization, float[]? clamp, float free_bits"
 _MIXTURE = "Tensor z, Tensor mean, Tensor logvar, Tensor? log_weight, float[] diagonals"
+_LEVELS = "int[] levels, float[] half, float[] shift, float gain, bool hard, bool symmetric"
 _SCHEMAS = {
     "nearest_code": "(Tensor x, Tensor codebook, str metric) -> Tensor",
     "vector_quantize": "(Tensor x, Tensor codebook, Tensor? mask, str metric) -> (Tensor, Tensor, Tensor)",
@@ -33,6 +34,17 @@ _SCHEMAS = {
         "(Tensor x, Tensor codebooks, SymInt[] sizes, Tensor indices, bool center) -> (Tensor, Tensor)"
     ),
     "rotate_to_backward": "(Tensor grad, Tensor source, Tensor target) -> Tensor",
+    "finite_scalar_quantize": f"(Tensor x, {_LEVELS}, Tensor? mask, Tensor? noise) -> (Tensor, Tensor)",
+    "finite_scalar_quantize_backward": f"(Tensor grad, Tensor x, {_LEVELS}, Tensor? mask) -> Tensor",
+    "lookup_free_quantize": "(Tensor x, Tensor? mask, float scale, float slope) -> (Tensor, Tensor, Tensor, Tensor)",
+    "lookup_free_quantize_backward": (
+        "(Tensor grad, Tensor x, Tensor? mask, float scale, float slope, Tensor error_scale, Tensor entropy_scale) "
+        "-> Tensor"
+    ),
+    "code_probabilities": "(Tensor x, Tensor? mask, float slope, int bits, int group) -> Tensor",
+    "code_probabilities_backward": (
+        "(Tensor grad, Tensor x, Tensor? mask, float slope, int bits, int group) -> Tensor"
+    ),
     "codebook_statistics": "(Tensor x, Tensor indices, SymInt codebook_size, Tensor? center) -> (Tensor, Tensor)",
     "ema_update_": (
         "(Tensor(a!) codebook, Tensor(b!) cluster_size, Tensor(c!) embed_avg, Tensor counts, Tensor sums, "
@@ -62,6 +74,9 @@ _HOME = {
     "residual_statistics": "residual_vector_quantize",
     "residual_vector_quantize_backward": "residual_vector_quantize",
     "rotate_to_backward": "rotate_to",
+    "finite_scalar_quantize_backward": "finite_scalar_quantize",
+    "lookup_free_quantize_backward": "lookup_free_quantize",
+    "code_probabilities_backward": "code_probabilities",
 }
 
 
@@ -205,3 +220,26 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     like = [t.new_empty(t.shape) for t in (z, mean, logvar)]
     return like[0], like[1], like[2], mean.new_empty(mean.shape[:1], dtype=torch.float32)
+
+
+@torch.library.register_fake("aevae_fast::finite_scalar_quantize", lib=library)
+def _(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), x.new_empty(x.shape[:2], dtype=torch.int64)
+
+
+@torch.library.register_fake("aevae_fast::lookup_free_quantize", lib=library)
+def _(x: Tensor, mask: Tensor | None, scale: float, slope: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    sums = (x.new_empty((), dtype=torch.float32) for _ in range(2))
+    return torch.empty_like(x), x.new_empty(x.shape[:2], dtype=torch.int64), *sums
+
+
+@torch.library.register_fake("aevae_fast::code_probabilities", lib=library)
+def _(x: Tensor, mask: Tensor | None, slope: float, bits: int, group: int) -> Tensor:
+    return x.new_empty((x.shape[2] // bits, -(-bits // group), 2**group), dtype=torch.float32)
+
+
+@torch.library.register_fake("aevae_fast::code_probabilities_backward", lib=library)
+@torch.library.register_fake("aevae_fast::finite_scalar_quantize_backward", lib=library)
+@torch.library.register_fake("aevae_fast::lookup_free_quantize_backward", lib=library)
+def _(grad: Tensor, x: Tensor, *rest: Any) -> Tensor:
+    return torch.empty_like(x)

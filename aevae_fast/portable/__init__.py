@@ -2,9 +2,11 @@
 
 from .codebook_statistics import codebook_statistics
 from .ema_update import ema_update_
+from .finite_scalar_quantize import finite_scalar_quantize, finite_scalar_quantize_backward
 from .gaussian_kl import gaussian_kl, gaussian_kl_backward
 from .gaussian_logsumexp import gaussian_logsumexp, gaussian_logsumexp_backward
 from .nearest_code import nearest_code
+from .nearest_codes import nearest_codes
 from .reparameterize_kl import reparameterize_kl, reparameterize_kl_backward
 from .residual_vector_quantize import (
     residual_statistics,
@@ -16,11 +18,14 @@ from .vector_quantize import vector_quantize, vector_quantize_backward
 __all__ = [
     "codebook_statistics",
     "ema_update_",
+    "finite_scalar_quantize",
+    "finite_scalar_quantize_backward",
     "gaussian_kl",
     "gaussian_kl_backward",
     "gaussian_logsumexp",
     "gaussian_logsumexp_backward",
     "nearest_code",
+    "nearest_codes",
     "reparameterize_kl",
     "reparameterize_kl_backward",
     "residual_statistics",
