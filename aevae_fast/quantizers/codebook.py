@@ -88,15 +88,18 @@ class Codebook(nn.Module):
         along axis `dim`. Repeating it with the same x changes nothing: checkpointing may."""
         rows = functional.as_rows(x, dim)
         keep = rows.new_ones(rows.shape[:2], dtype=torch.bool) if mask is None else mask.reshape(rows.shape[:2])
-        if self.needs_init and (keep.numel() > 0 or self.shared):
-            self._initialize(rows, keep)
+        self.initialize(rows, keep)
         if keep.numel() == 0:
             self.candidates.zero_()
         elif self.dead_code_threshold != 0:
             self._note_candidates(rows, keep)
 
-    def _initialize(self, rows: Tensor, keep: Tensor) -> None:
-        """k-means on the rows of all ranks; a batch with no row to go by leaves the codes as they were drawn."""
+    @torch.no_grad()
+    def initialize(self, rows: Tensor, keep: Tensor) -> None:
+        """If that is due: k-means on the rows of all ranks, [B, S, D] and [B, S]; a batch with no row to go by leaves
+        the codes as they were drawn."""
+        if not self.needs_init or (keep.numel() == 0 and not self.shared):
+            return
         flat, kept = rows.flatten(0, 1).float(), keep.flatten()
         if self.shared:
             flat, kept = _sample_of_all_ranks(flat, kept, 64 * len(self.codes))
@@ -112,16 +115,24 @@ class Codebook(nn.Module):
         self.needs_init = False
 
     def _note_candidates(self, rows: Tensor, keep: Tensor) -> None:
-        """For code k the row at fraction u_k of the joined batch of all ranks, u a Weyl sequence that goes on from
-        update to update: well spread, the same on every rank, and no random state to save."""
+        outer, inner, mine = self.places(rows)
+        self.note(rows[outer, inner].float(), keep[outer, inner] & mine)
+
+    def places(self, rows: Tensor, shift: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+        """For code k the row at fraction u_k + shift (modulo 1) of the joined batch of all ranks, u a Weyl sequence
+        that goes on from update to update: well spread, the same on every rank, and no random state to save.
+
+        rows [B, S, D], not empty → its place along B and along S, and whether it lies on this rank; each [K]."""
         world = self._world_size()
         number = self.steps * len(self.codes) + torch.arange(len(self.codes), device=rows.device)
-        place = (number % 2**31 * _SPREAD % 2**31) * world  # u·world in units of 2⁻³¹
+        place = ((number % 2**31 * _SPREAD + int(shift * 2**31)) % 2**31) * world  # (u + shift)·world, unit 2⁻³¹
         local = (place % 2**31) * (rows.shape[0] * rows.shape[1]) >> 31
-        outer, inner = local // rows.shape[1], local % rows.shape[1]
-        row = rows[outer, inner].float()
         mine = place >> 31 == (dist.get_rank() if world > 1 else 0)
-        usable = keep[outer, inner] & row.isfinite().all(-1) & mine
+        return local // rows.shape[1], local % rows.shape[1], mine
+
+    def note(self, row: Tensor, usable: Tensor) -> None:
+        """Vectors [K, D] float32 that may replace dead codes, where usable [K] and finite."""
+        usable = usable & row.isfinite().all(-1)
         self.candidates.copy_(torch.cat([row, torch.ones_like(row[:, :1])], 1).where(usable[:, None], 0.0))
 
     # --- what an update does -------------------------------------------------------------------------------------
@@ -143,7 +154,8 @@ class Codebook(nn.Module):
                 *state, counts, sums.contiguous(), decay=self.decay, eps=self.eps, metric=self.metric
             )
         if self.dead_code_threshold != 0:
-            self._replace_dead(candidates, (usable[:, 0] > 0) & counts.any())
+            # One rank has each; where DDP has broadcast its buffers since, several have the same.
+            self._replace_dead(candidates / usable.clamp(min=1), (usable[:, 0] > 0) & counts.any())
         self.steps += counts.any()
 
     def _replace_dead(self, candidates: Tensor, usable: Tensor) -> None:
