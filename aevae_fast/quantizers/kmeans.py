@@ -1,6 +1,7 @@
 """Initial codes from data: k-means++ seeding in few rounds, then Lloyd's iterations, with no host sync."""
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -38,3 +39,17 @@ def kmeans(rows: Tensor, keep: Tensor, size: int, iterations: int, metric: str) 
         means = F.normalize(sums, dim=-1) if metric == "cosine" else sums / counts.clamp(min=1)[:, None]
         codes = torch.where(counts[:, None] > 0, means, codes)
     return codes, counts.clamp(min=1)
+
+
+def sample_of_all_ranks(rows: Tensor, keep: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """rows [N, D], keep [N] → about `size` rows evenly spaced over all ranks, and which of them count. Every rank sends
+    as many, so that batches may differ, or be empty."""
+    share = -(-size // dist.get_world_size())
+    message = rows.new_zeros(share, rows.shape[1] + 1)
+    chosen = torch.arange(min(share, len(rows)), device=rows.device) * max(1, len(rows) // share)
+    message[: len(chosen), :-1] = rows[chosen]
+    message[: len(chosen), -1] = keep[chosen].float()
+    gathered = [torch.empty_like(message) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, message)
+    joined = torch.cat(gathered)
+    return joined[:, :-1], joined[:, -1] > 0
