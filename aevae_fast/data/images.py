@@ -69,6 +69,11 @@ class ImageSplits:
         channels, height, width = image_of(self.train[0]).shape
         return channels, height, width
 
+    @property
+    def items(self) -> str:
+        """What there is on either side, in words."""
+        return f"images of {'x'.join(map(str, self.image_shape))}"
+
 
 def image_of(item: Any) -> Tensor:
     """The image in an item of a data set: the item itself, or the first entry of an (image, label, ...) tuple.

@@ -16,6 +16,7 @@ from .objective_registry import OBJECTIVES, make_objective
 from .objectives import beta_vae_loss, bits_per_dim, elbo
 from .registry import LIKELIHOODS, make_likelihood
 from .schedules import SCHEDULES, CyclicalSchedule, LinearSchedule, Schedule, SigmoidSchedule, make_schedule
+from .spectral import multi_resolution_stft_loss
 from .total_correlation import TotalCorrelationTerms, total_correlation_terms
 
 __all__ = [
@@ -49,5 +50,6 @@ __all__ = [
     "make_objective",
     "make_schedule",
     "maximum_mean_discrepancy",
+    "multi_resolution_stft_loss",
     "total_correlation_terms",
 ]
