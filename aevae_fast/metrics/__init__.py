@@ -5,6 +5,7 @@ from .codebook import CodebookUsage, UsageReport, code_counts, entropy_bits, per
 from .latent_space import InterpolationSmoothness, NoiseRobustness, interpolation_smoothness, noise_robustness
 from .reconstruction import ReconstructionError, ReconstructionReport
 from .sample_quality import PrecisionRecall, SampleQuality, frechet_distance, mmd, precision_recall, sample_quality
+from .stage_health import StageHealth, residual_energies, stage_health
 
 __all__ = [
     "Classifier",
@@ -15,6 +16,7 @@ __all__ = [
     "ReconstructionError",
     "ReconstructionReport",
     "SampleQuality",
+    "StageHealth",
     "UsageReport",
     "code_counts",
     "entropy_bits",
@@ -24,6 +26,8 @@ __all__ = [
     "noise_robustness",
     "perplexity",
     "precision_recall",
+    "residual_energies",
     "sample_quality",
+    "stage_health",
     "train_classifier",
 ]
