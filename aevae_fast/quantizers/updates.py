@@ -7,6 +7,8 @@ optimizer's does), and the statistics wait for the next. Where several optimizer
 """
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _codebooks: "WeakValueDictionary[int, Codebook]" = WeakValueDictionary()  # in order of creation, alike on all ranks
 _numbers = itertools.count()
+_waiting: "list[tuple[Codebook, Tensor, Tensor]] | None" = None  # for the end of a `together`
 
 
 def register(codebook: "Codebook") -> None:
@@ -45,16 +48,40 @@ def update_codebooks(optimizer: Optimizer | None = None, *_: Any) -> None:
 
 @torch.no_grad()
 def move(arrived: "list[tuple[Codebook, Tensor, Tensor]]") -> None:
-    """Move these codebooks by their counts and sums, summed over ranks in one all-reduce."""
-    statistics = [codebook.statistics(counts, sums) for codebook, counts, sums in arrived]
-    shared = [i for i, (codebook, _, _) in enumerate(arrived) if codebook.shared]
+    """Move these codebooks by their counts and sums, summed over ranks in one all-reduce; what has come several times
+    for one codebook is added up."""
+    if _waiting is not None:
+        _waiting.extend(arrived)
+        return
+    joined: dict[Codebook, tuple[Tensor, Tensor]] = {}
+    for codebook, counts, sums in arrived:
+        before = joined.get(codebook)
+        joined[codebook] = (counts, sums) if before is None else (before[0] + counts, before[1] + sums)
+    statistics = [codebook.statistics(counts, sums) for codebook, (counts, sums) in joined.items()]
+    shared = [i for i, codebook in enumerate(joined) if codebook.shared]
     if shared:
-        joined = torch.cat([statistics[i].flatten() for i in shared])
-        dist.all_reduce(joined)
-        for i, part in zip(shared, joined.split([statistics[i].numel() for i in shared]), strict=True):
+        message = torch.cat([statistics[i].flatten() for i in shared])
+        dist.all_reduce(message)
+        for i, part in zip(shared, message.split([statistics[i].numel() for i in shared]), strict=True):
             statistics[i] = part.view_as(statistics[i])
-    for (codebook, _, _), summed in zip(arrived, statistics, strict=True):
+    for codebook, summed in zip(joined, statistics, strict=True):
         codebook.move(summed)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Codebooks that would move within it move at its end, all in one go: stages and groups of one forward."""
+    global _waiting
+    if _waiting is not None:  # an outer one ends later
+        yield
+        return
+    _waiting = []
+    try:
+        yield
+        arrived = _waiting
+    finally:
+        _waiting = None
+    move(arrived)
 
 
 register_optimizer_step_post_hook(update_codebooks)

@@ -1,0 +1,75 @@
+"""What a residual quantizer's arguments must be, and what they say together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Options of a stage that the one operation for all stages honours.
+_IN_ONE_OPERATION = {
+    "decay",
+    "eps",
+    "kmeans_init",
+    "kmeans_iters",
+    "threshold_ema_dead_code",
+    "rotation_trick",
+    "commitment_weight",
+    "codebook_weight",
+    "learnable_codebook",
+    "ema_update",
+    "freeze_codebook",
+    "sync_codebook",
+    "impl",
+}
+_OF_THE_WHOLE = ("heads", "separate_codebook_per_head", "layernorm_after_project_in")
+
+
+def fits_one_operation(options: Mapping[str, Any]) -> bool:
+    """Whether stages with these options, those that are off left aside, run as one operation."""
+    return all(name in _IN_ONE_OPERATION or not value for name, value in options.items())
+
+
+def stage_sizes(codebook_size: int | Sequence[int], num_quantizers: int | None, shared: bool) -> tuple[int, ...]:
+    """The number of codes of each stage."""
+    if num_quantizers is not None and not isinstance(num_quantizers, int):
+        raise TypeError(f"num_quantizers must be an int; got {num_quantizers!r}")
+    if num_quantizers is not None and num_quantizers < 1:
+        raise ValueError(f"num_quantizers must be at least 1; got {num_quantizers}")
+    if isinstance(codebook_size, int):
+        if num_quantizers is None:
+            raise ValueError("num_quantizers must be given where codebook_size is one number for all stages")
+        return (codebook_size,) * num_quantizers
+    if not isinstance(codebook_size, (tuple, list)):
+        raise TypeError(f"codebook_size must be an int or a sequence of them; got {codebook_size!r}")
+    sizes = tuple(codebook_size)
+    if not sizes:
+        raise ValueError("codebook_size must hold the size of at least one stage; got none")
+    if num_quantizers not in (None, len(sizes)):
+        raise ValueError(f"codebook_size must hold num_quantizers = {num_quantizers} sizes; got {len(sizes)}")
+    if shared and len(set(sizes)) > 1:
+        raise ValueError(f"codebook_size must be the same for all stages of a shared codebook; got {sizes}")
+    return sizes
+
+
+def check_stage_options(options: Mapping[str, Any]) -> None:
+    """Refuse what has no meaning for a stage."""
+    for name in _OF_THE_WHOLE:
+        if name in options and options[name] not in (1, False):
+            raise ValueError(f"{name} has no meaning in residual stages, whose vectors are one; got {options[name]!r}")
+
+
+def check_dropout(stages: int, cutoff_index: int, multiple_of: int) -> None:
+    if not 0 <= cutoff_index < stages:
+        raise ValueError(f"quantize_dropout_cutoff_index must lie in [0, {stages}), a stage; got {cutoff_index}")
+    if multiple_of < 1:
+        raise ValueError(f"quantize_dropout_multiple_of must be at least 1; got {multiple_of}")
+
+
+def check_beams(at_once: bool, **sizes: int | None) -> None:
+    for name, size in sizes.items():
+        if size is None:
+            continue
+        if not isinstance(size, int):
+            raise TypeError(f"{name} must be an int or None; got {size!r}")
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1; got {size}")
+        if size > 1 and not at_once:
+            raise ValueError(f"{name} above 1 needs Euclidean stages without options of their own; got {size}")

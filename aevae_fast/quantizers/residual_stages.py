@@ -1,0 +1,103 @@
+"""What the stages of a residual quantizer do in a forward: all in one operation, or one after the other."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import functional
+from .beam_search import search_beams
+from .given_codes import quantize_given
+from .residual_candidates import note_residuals
+from .updates import move
+from .vector_quantize import VectorQuantize
+
+Result = tuple[Tensor, Tensor, Tensor]
+
+
+class Call(NamedTuple):
+    """How the stages are used this time. dim: the axis of x that holds D; mask: x's shape without it, which vectors
+    count; active, 0-d int64: how many stages are used, None for all; frozen: no codebook moves."""
+
+    dim: int
+    mask: Tensor | None
+    active: Tensor | None
+    frozen: bool
+    detach_residual: bool
+    beam_size: int
+
+
+def quantize_at_once(stages: Sequence[VectorQuantize], x: Tensor, call: Call) -> Result:
+    """Euclidean stages without options of their own. x → quantized like x, indices [..., Q], losses [Q]."""
+    first, books = stages[0], [stage._codebook for stage in stages]
+    learnable = first._codebook.learnable
+    training = first.training and not call.frozen
+    if training:  # reentrant checkpointing runs its first forward without grad
+        _initialize(stages, x, call)
+    moving = training and torch.is_grad_enabled() and not all(book.frozen for book in books)
+    by_gradient = moving and (x.requires_grad or learnable)
+    codes = [book.codes.detach() if call.frozen or book.frozen else book.codes for book in books]
+    options: dict[str, Any] = {
+        "commitment_weight": first.commitment_weight,
+        "codebook_weight": first.codebook_weight if learnable else 0.0,
+        "detach_residual": call.detach_residual,
+        "active": call.active,
+        "mask": call.mask,
+        "dim": call.dim,
+        "estimator": "rotation" if first.rotation_trick else "straight_through",
+        "statistics": [book.sinks for book in books] if by_gradient else None,
+    }
+    if call.beam_size > 1:
+        # Copies, since a codebook may move before this forward's backward has come.
+        codes = [code if learnable else code.clone() for code in codes]
+        indices = search_beams(x.movedim(call.dim, -1), codes, call.beam_size, call.active)
+        indices = indices if call.mask is None else indices.where(call.mask[..., None], -1)
+        quantized, losses = quantize_given(x, codes, indices, **options)
+    else:
+        quantized, indices, losses = functional.residual_vector_quantize(x, codes, **options, impl=first.impl)
+    if moving:
+        note_residuals(books, functional.as_rows(x, call.dim), codes, indices)
+        if not by_gradient:
+            found = functional.residual_statistics(x, codes, indices, dim=call.dim, impl=first.impl)
+            pairs = zip(books, found, strict=True)
+            move([(book, counts.float(), sums.float()) for book, (counts, sums) in pairs])
+    return quantized, indices, losses
+
+
+@torch.no_grad()
+def _initialize(stages: Sequence[VectorQuantize], x: Tensor, call: Call) -> None:
+    """The first codes of each stage that waits for them, from what the stages before it leave over."""
+    if not any(stage._codebook.needs_init and not stage._codebook.frozen for stage in stages):
+        return
+    rows = functional.as_rows(x, call.dim).float()
+    keep = rows.new_ones(rows.shape[:2], dtype=torch.bool) if call.mask is None else call.mask.reshape(rows.shape[:2])
+    for stage in stages:
+        book = stage._codebook
+        if not book.frozen:
+            book.initialize(rows, keep)
+        rows = rows - book.codes[functional.nearest_code(rows, book.codes, impl=stage.impl).clamp(min=0)]
+
+
+def quantize_in_turn(stages: Sequence[VectorQuantize], x: Tensor, call: Call) -> Result:
+    """Any stages, each a layer that is given what those before it leave over. x → quantized like x, indices [..., Q],
+    losses [Q]."""
+    last = x.movedim(call.dim, -1).to(torch.promote_types(x.dtype, torch.float32))
+    rows = last if call.mask is None else last.where(call.mask[..., None], 0.0)
+    residual, total, indices, losses = rows, torch.zeros_like(rows), [], []
+    for number, stage in enumerate(stages):
+        mask = call.mask
+        if call.active is not None:
+            used = (call.active > number).expand(rows.shape[:-1])
+            mask = used if mask is None else mask & used
+        code, chosen, loss = stage(residual, mask=mask, freeze_codebook=call.frozen)
+        code = code.detach()
+        indices.append(chosen)
+        losses.append(loss if call.active is None else loss.where(call.active > number, 0.0))
+        total, residual = total + code, residual - code
+        residual = residual if call.detach_residual else residual.detach()
+    if stages[0].rotation_trick:
+        quantized = functional.rotate_to(rows, total, impl=stages[0].impl)
+    else:
+        quantized = total + (rows - rows.detach())  # straight through once for the sum, exactly the codes in value
+    return quantized.to(x.dtype).movedim(-1, call.dim), torch.stack(indices, -1), torch.stack(losses)
