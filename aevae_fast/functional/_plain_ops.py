@@ -1,6 +1,8 @@
 """Operations that have one implementation for all devices, in plain PyTorch: chunks of rows behind one name, so that
 `torch.compile` sees an operation of any number of rows instead of a loop over them."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -8,12 +10,21 @@ from .. import portable
 from ._dispatch import Impl, choose
 from ._ops import library
 
+_SOFT = "Tensor x, Tensor codebook, {}, str metric, float scale"
+_BY_CODE, _BY_MASK = _SOFT.format("Tensor indices"), _SOFT.format("Tensor mask")
 _SCHEMAS = {
     "nearest_codes": "(Tensor x, Tensor codebook, SymInt k, str metric) -> (Tensor, Tensor)",
+    "sample_codes": f"({_SOFT.format('SymInt k')}) -> Tensor",
+    "soft_codes_backward": f"(Tensor grad, {_BY_CODE}) -> (Tensor, Tensor)",
+    "code_cross_entropy": f"({_BY_CODE}) -> Tensor",
+    "code_cross_entropy_backward": f"(Tensor grad, {_BY_CODE}) -> (Tensor, Tensor)",
+    "total_assignment": f"({_BY_MASK}) -> Tensor",
+    "total_assignment_backward": f"(Tensor grad, {_BY_MASK}) -> (Tensor, Tensor)",
 }
 
 for _name, _schema in _SCHEMAS.items():
-    library.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
+    _tags = (torch.Tag.nondeterministic_seeded,) if _name == "sample_codes" else ()
+    library.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag, *_tags))
     library.impl(_name, torch.no_grad()(getattr(portable, _name)), "CompositeExplicitAutograd")
 
 
@@ -32,3 +43,26 @@ def by_reference(impl: Impl | None, name: str, *tensors: Tensor) -> bool:
 def _(x: Tensor, codebook: Tensor, k: int, metric: str) -> tuple[Tensor, Tensor]:
     shape = (*x.shape[:2], k)
     return x.new_empty(shape, dtype=torch.int64), x.new_empty(shape, dtype=torch.float32)
+
+
+@torch.library.register_fake("aevae_fast::sample_codes", lib=library)
+def _(x: Tensor, codebook: Tensor, k: int, metric: str, scale: float) -> Tensor:
+    return x.new_empty((*x.shape[:2], k), dtype=torch.int64)
+
+
+def _fake_gradients(grad: Tensor, x: Tensor, codebook: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(codebook)
+
+
+for _name in ("soft_codes_backward", "code_cross_entropy_backward", "total_assignment_backward"):
+    torch.library.register_fake(f"aevae_fast::{_name}", _fake_gradients, lib=library)
+
+
+@torch.library.register_fake("aevae_fast::code_cross_entropy", lib=library)
+def _(x: Tensor, codebook: Tensor, indices: Tensor, metric: str, scale: float) -> Tensor:
+    return x.new_empty((), dtype=torch.promote_types(x.dtype, codebook.dtype))
+
+
+@torch.library.register_fake("aevae_fast::total_assignment", lib=library)
+def _(x: Tensor, codebook: Tensor, mask: Tensor, metric: str, scale: float) -> Tensor:
+    return x.new_empty(codebook.shape[:1], dtype=torch.promote_types(x.dtype, codebook.dtype))

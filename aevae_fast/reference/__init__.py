@@ -6,19 +6,25 @@ from .ema_update import ema_update
 from .finite_scalar_quantize import finite_scalar_quantize
 from .gaussian_kl import gaussian_kl
 from .gaussian_logsumexp import gaussian_logsumexp
+from .lookup_free_quantize import code_probabilities, lookup_free_quantize
 from .nearest_code import nearest_code
 from .nearest_codes import nearest_codes
 from .reparameterize_kl import reparameterize_kl
 from .residual_vector_quantize import residual_statistics, residual_vector_quantize
 from .rotate_to import rotate_to
+from .soft_codes import code_cross_entropy, mean_assignment, soft_straight_through
 from .vector_quantize import vector_quantize
 
 __all__ = [
+    "code_cross_entropy",
+    "code_probabilities",
     "codebook_statistics",
     "ema_update",
     "finite_scalar_quantize",
     "gaussian_kl",
     "gaussian_logsumexp",
+    "lookup_free_quantize",
+    "mean_assignment",
     "nearest_code",
     "nearest_codes",
     "philox",
@@ -26,5 +32,6 @@ __all__ = [
     "residual_statistics",
     "residual_vector_quantize",
     "rotate_to",
+    "soft_straight_through",
     "vector_quantize",
 ]
