@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from aevae_fast import functional
 from aevae_fast.portable._product import full_precision, product
-from aevae_fast.portable.nearest_code import _load_rows, _prepare, _Workspace, nearest_code
+from aevae_fast.portable._search import Workspace, load_rows, prepare
+from aevae_fast.portable.nearest_code import nearest_code
 from tests.exactness import DATA, distances64, real_mismatches
 
 
@@ -84,7 +85,7 @@ def test_rows_that_need_no_comparison_get_none(metric: str, monkeypatch: pytest.
     if metric == "euclidean":
         x = torch.full((300, 8), torch.nan)
     x[7] = codebook[3]
-    module, compared = sys.modules[nearest_code.__module__], []
+    module, compared = sys.modules[prepare.__module__], []
     exact = module._exact_distance
     monkeypatch.setattr(module, "_exact_distance", lambda x, *rest: (compared.append(len(x)), exact(x, *rest))[1])
     expected = torch.full((300,), -1 if metric == "euclidean" else 0)
@@ -123,8 +124,8 @@ def test_the_bound_holds_for_every_code() -> None:
     torch.manual_seed(0)
     for data in DATA:
         x, codebook = DATA[data](200, 160, 48)
-        codes = _prepare(codebook, "euclidean")
-        lower = product(codes.columns, _load_rows(x[None], codes, _Workspace(codes, 200))).double()
+        codes = prepare(codebook, "euclidean")
+        lower = product(codes.columns, load_rows(x[None], codes, Workspace(codes, 200))).double()
         rows, centred = x.double() - codes.shift, codebook.double() - codes.shift
         score = 0.5 * centred.square().sum(1)[:, None] - centred @ rows.T
         error = codes.a * centred.norm(dim=1)[:, None] * (rows.norm(dim=1) + centred.norm(dim=1)[:, None])
@@ -161,7 +162,7 @@ def test_products_are_float32_whatever_the_process_allows() -> None:
         seen = []
         x = torch.randn(64, 8)
         with pytest.MonkeyPatch.context() as patch:
-            module = sys.modules[nearest_code.__module__]
+            module = sys.modules[prepare.__module__]
             patch.setattr(module, "product", lambda a, b: (seen.append(matmul.fp32_precision), product(a, b))[1])
             search(x, x[:32].clone())
         assert seen
@@ -212,7 +213,7 @@ def test_a_collapsed_codebook_is_not_compared_as_a_whole(monkeypatch: pytest.Mon
     torch.manual_seed(0)
     x, codebook = torch.randn(300, 8), torch.randn(1, 8).repeat(200, 1)
     codebook[150:] = torch.randn(50, 8)
-    module, compared = sys.modules[nearest_code.__module__], []
+    module, compared = sys.modules[prepare.__module__], []
     right = module._exact_distance
     monkeypatch.setattr(module, "_exact_distance", lambda x, c, m: (compared.append(len(x)), right(x, c, m))[1])
     for metric in ("euclidean", "cosine", "dot"):
@@ -223,10 +224,10 @@ def test_a_collapsed_codebook_is_not_compared_as_a_whole(monkeypatch: pytest.Mon
 
 def test_memory_does_not_grow_with_threads() -> None:
     module = sys.modules[nearest_code.__module__]
-    usual, taken, sizes = module._Workspace, [], {}
+    usual, taken, sizes = module.Workspace, [], {}
     x, codebook = torch.randn(64, 4), torch.randn(16384, 4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_Workspace", lambda codes, rows: (taken.append(rows), usual(codes, rows))[1])
+        patch.setattr(module, "Workspace", lambda codes, rows: (taken.append(rows), usual(codes, rows))[1])
         for threads in (1, 2, 16):
             taken.clear()
             patch.setattr(module, "threads_for", lambda x, threads=threads: threads)
