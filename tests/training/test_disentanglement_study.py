@@ -50,7 +50,7 @@ def test_everything_is_there(done):
         assert picture.width > 800
     assert list(done.metrics["models"]) == ["vae", "beta-vae-4", "beta-tcvae-6"]
     assert all([found["seed"] for found in model["runs"]] == [0, 1] for model in done.metrics["models"].values())
-    assert done.metrics["factors"] == {"scale": 6, "x": 4, "y": 4}
+    assert done.metrics["factors"] == {"scale": 3, "x": 4, "y": 2}
 
 
 def test_contenders_differ_in_the_weight_alone():
@@ -182,6 +182,7 @@ def test_what_is_in_the_way_is_kept_unless_told(done, tmp_path):
         ({"tc_betas": ()}, r"tc_betas: .*at least one"),
         ({"seeds": 0}, r"seeds: .*got 0"),
         ({"places": 33}, r"places: .*got 33"),
+        ({"scales": 1}, r"scales: .*got 1"),
         ({"warmup": -1}, r"warmup: .*got -1"),
     ],
 )

@@ -21,7 +21,8 @@ class StudySettings:
         tc_betas: of the β-TCVAEs, each above 1.
         seeds: models of each kind, with seeds 0, 1, …
         image_size: side of the sprites in pixels.
-        places: values of x, and of y: evenly from the 32 of the grid.
+        scales: values of scale, evenly from the 6 of the grid.
+        places: values of x, evenly from the 32 of the grid; y takes the middle half of them.
         latent_dim: size of the latent.
         hidden: widths of the encoder's layers, the image's side first, and of the decoder's in reverse.
         steps, batch_size, learning_rate: of training.
@@ -39,7 +40,8 @@ class StudySettings:
     tc_betas: tuple[float, ...] = (3.0, 6.0, 12.0)
     seeds: int = 3
     image_size: int = 16
-    places: int = 16
+    scales: int = 3
+    places: int = 32
     latent_dim: int = 6
     hidden: tuple[int, ...] = (128, 128)
     steps: int = 2500
@@ -57,8 +59,9 @@ class StudySettings:
                 raise ValueError(f"{name}: expected at least one, got none")
         if self.seeds < 1:
             raise ValueError(f"seeds: expected at least 1, got {self.seeds}")
-        if not 2 <= self.places <= 32:
-            raise ValueError(f"places: expected 2 to 32, got {self.places}")
+        for name, least, most in (("scales", 2, 6), ("places", 4, 32)):
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"{name}: expected {least} to {most}, got {getattr(self, name)}")
         if self.warmup < 0:
             raise ValueError(f"warmup: expected 0 steps or more, got {self.warmup}")
 
@@ -105,10 +108,20 @@ def contenders(settings: StudySettings) -> list[Contender]:
 
 
 def study_images(settings: StudySettings) -> ImageSplits:
-    """Squares of six sizes at places of a grid; a tenth of them held out."""
-    places = [round(number * 31 / (settings.places - 1)) for number in range(settings.places)]
-    grid = Sprites(FACTORS, values={"x": places, "y": places}, image_size=settings.image_size)
+    """Squares of some sizes at places of a grid; a tenth of them held out.
+
+    y has half of x's range: with equal ranges a turn of their plane would change little in the images, and nothing
+    would tell the axes from other directions.
+    """
+    x = _evenly(settings.places, 32)
+    values = {"scale": _evenly(settings.scales, 6), "x": x, "y": x[len(x) // 4 : len(x) * 3 // 4]}
+    grid = Sprites(FACTORS, values=values, image_size=settings.image_size)
     factors = grid.factors
     images = ImageTensor(grid.render(factors))
     train, held_out = (FactorImages(images, part, factors, grid.factor_names) for part in random_split(len(grid)))
     return ImageSplits("sprites", train, held_out)
+
+
+def _evenly(count: int, values: int) -> list[int]:
+    """`count` numbers from 0 to `values - 1`, both among them."""
+    return [round(number * (values - 1) / (count - 1)) for number in range(count)]

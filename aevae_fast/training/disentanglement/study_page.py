@@ -66,7 +66,9 @@ def _introduction(metrics: dict[str, Any]) -> str:
     seconds = sum(run["seconds"] for model in metrics["models"].values() for run in model["runs"])
     return (
         f"Squares that differ in {sizes}: {images['train']} sprites of {settings['image_size']}×"
-        f"{settings['image_size']} pixels to learn from, {images['held_out']} held out. {len(metrics['models'])} kinds "
+        f"{settings['image_size']} pixels to learn from, {images['held_out']} held out. y takes the middle half of "
+        "x's places: with equal ranges a turn of their plane would change little, and nothing would tell the axes from "
+        f"other directions. {len(metrics['models'])} kinds "
         f"of model, {settings['seeds']} seeds of each, all with hidden layers of {widths} and {settings['latent_dim']} "
         f"latents, trained alike: {settings['steps']} steps of {settings['batch_size']} images, Adam at "
         f"{settings['learning_rate']:g}. {_warmup(settings['warmup'])} "
