@@ -66,6 +66,9 @@ _SCHEMAS = {
     ),
 }
 _HOME = {
+    **dict.fromkeys(("sample_codes", "soft_codes_backward"), "soft_codes"),
+    **dict.fromkeys(("code_cross_entropy", "code_cross_entropy_backward"), "soft_codes"),
+    **dict.fromkeys(("total_assignment", "total_assignment_backward"), "soft_codes"),
     "gaussian_logsumexp_backward": "gaussian_logsumexp",
     "vector_quantize_backward": "vector_quantize",
     "ema_update_": "ema_update",
@@ -229,8 +232,8 @@ def _(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
 
 @torch.library.register_fake("aevae_fast::lookup_free_quantize", lib=library)
 def _(x: Tensor, mask: Tensor | None, scale: float, slope: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    sums = (x.new_empty((), dtype=torch.float32) for _ in range(2))
-    return torch.empty_like(x), x.new_empty(x.shape[:2], dtype=torch.int64), *sums
+    error, entropy = x.new_empty((), dtype=torch.float32), x.new_empty((), dtype=torch.float32)
+    return torch.empty_like(x), x.new_empty(x.shape[:2], dtype=torch.int64), error, entropy
 
 
 @torch.library.register_fake("aevae_fast::code_probabilities", lib=library)

@@ -1,14 +1,14 @@
 """Operations that have one implementation for all devices, in plain PyTorch: chunks of rows behind one name, so that
 `torch.compile` sees an operation of any number of rows instead of a loop over them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .. import portable
 from ._dispatch import Impl, choose
-from ._ops import library
+from ._ops import implementation, library
 
 _SOFT = "Tensor x, Tensor codebook, {}, str metric, float scale"
 _BY_CODE, _BY_MASK = _SOFT.format("Tensor indices"), _SOFT.format("Tensor mask")
@@ -22,10 +22,19 @@ _SCHEMAS = {
     "total_assignment_backward": f"(Tensor grad, {_BY_MASK}) -> (Tensor, Tensor)",
 }
 
+
+def _registered(name: str) -> Callable[..., Any]:
+    @torch.no_grad()  # an exported program calls the bare operation on tensors that require grad
+    def call(*args: Any) -> Any:
+        return implementation("portable", name)(*args)
+
+    return call
+
+
 for _name, _schema in _SCHEMAS.items():
     _tags = (torch.Tag.nondeterministic_seeded,) if _name == "sample_codes" else ()
     library.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag, *_tags))
-    library.impl(_name, torch.no_grad()(getattr(portable, _name)), "CompositeExplicitAutograd")
+    library.impl(_name, _registered(_name), "CompositeExplicitAutograd")
 
 
 def by_reference(impl: Impl | None, name: str, *tensors: Tensor) -> bool:

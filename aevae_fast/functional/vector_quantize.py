@@ -27,6 +27,7 @@ def vector_quantize(
     mask: Tensor | None = None,
     dim: int = -1,
     statistics: tuple[Tensor, Tensor] | None = None,
+    indices: Tensor | None = None,
     impl: Impl | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Replace each vector of x by its nearest code; van den Oord et al. 2017 (arXiv:1711.00937), equation 3.
@@ -45,6 +46,8 @@ def vector_quantize(
         statistics: two leaves that require grad, `[K]` and `[K, D]` float32. Their gradients become the count and the
             sum of the vectors that chose each code, whatever the loss. Travelling as a gradient they are taken once
             per backward pass, add up over accumulated batches and are not taken again by checkpointing.
+        indices: codes that have been chosen already, in place of the search: int64, x's shape without `dim`; -1 for a
+            vector that is not finite.
         impl: force "reference", "portable" or "triton"; None lets the device decide.
 
     Returns:
@@ -62,23 +65,39 @@ def vector_quantize(
     check_codebook(codebook, x, dim)
     if mask is not None:
         check_rows("mask", mask, torch.bool, x, dim)
+    if indices is not None:
+        check_rows("indices", indices, torch.int64, x, dim)
     for name, weight in (("commitment_weight", commitment_weight), ("codebook_weight", codebook_weight)):
         if not weight >= 0:
             raise ValueError(f"{name} must be at least 0; got {weight}")
     impl_ = choose(impl, x, codebook)
     last = x.movedim(dim, -1)
-    weights = (commitment_weight, codebook_weight)
     if impl_ == "reference":
         quantized, indices, loss = reference.vector_quantize(
-            last, codebook, metric=metric, commitment_weight=weights[0], codebook_weight=weights[1], mask=mask
+            last,
+            codebook,
+            metric=metric,
+            commitment_weight=commitment_weight,
+            codebook_weight=codebook_weight,
+            mask=mask,
+            indices=indices,
         )
         if statistics is not None:
             quantized, loss = _CarryStatistics.apply(quantized, loss, *statistics, last, indices)
     else:
         rows = as_rows(x, dim)
-        row_mask = None if mask is None else mask.reshape(rows.shape[:2])
+        row_mask, chosen = (None if t is None else t.reshape(rows.shape[:2]) for t in (mask, indices))
         leaves = statistics or (None, None)
-        args = (rows, codebook.contiguous(), *leaves, row_mask, metric, weights, impl_)
+        args = (
+            rows,
+            codebook.contiguous(),
+            *leaves,
+            row_mask,
+            metric,
+            (commitment_weight, codebook_weight),
+            impl_,
+            chosen,
+        )
         quantized, indices, loss = _VectorQuantize.apply(*args)
         quantized, indices = quantized.reshape(last.shape), indices.reshape(last.shape[:-1])
     quantized = quantized.movedim(-1, dim)
@@ -101,13 +120,17 @@ class _VectorQuantize(Function):
         metric: str,
         weights: tuple[float, float],
         impl: str,
+        chosen: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        quantized, indices, squared_error = run("vector_quantize", impl, x, codebook, mask, metric)
+        if chosen is None:
+            quantized, indices, squared_error = run("vector_quantize", impl, x, codebook, mask, metric)
+        else:
+            quantized, indices, squared_error = _gather(x, codebook, chosen, mask)
         return quantized, indices, squared_error * (sum(weights) / _elements(x, mask))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        x, codebook, _, _, mask, _, ctx.weights, ctx.impl = inputs
+        x, codebook, _, _, mask, _, ctx.weights, ctx.impl, _ = inputs
         ctx.mark_non_differentiable(output[1])
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, codebook, output[1], mask)
@@ -132,7 +155,17 @@ class _VectorQuantize(Function):
             sums = torch.addcmul(differences, counts[:, None], codebook) if needs_counts else None
         elif needs_counts:
             counts, sums = statistics(None)
-        return grad_x, grad_codebook, counts if needs_counts else None, sums, None, None, None, None
+        return grad_x, grad_codebook, counts if needs_counts else None, sums, None, None, None, None, None
+
+
+def _gather(x: Tensor, codebook: Tensor, indices: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """What the operation returns, for codes that have been chosen."""
+    indices = indices.clone() if mask is None else indices.where(mask, -1)
+    code = codebook[indices.clamp(min=0)].where((indices >= 0)[..., None], torch.nan)
+    code = code if mask is None else code.where(mask[..., None], 0.0)
+    difference = x - code
+    difference = difference if mask is None else difference.where(mask[..., None], 0.0)
+    return torch.empty_like(x).copy_(code), indices, difference.square().sum()
 
 
 class _CarryStatistics(Function):

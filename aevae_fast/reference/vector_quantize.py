@@ -17,8 +17,9 @@ def vector_quantize(
     commitment_weight: float = 0.25,
     codebook_weight: float = 1.0,
     mask: Tensor | None = None,
+    indices: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """x [..., D], codebook [K, D], mask [...] bool, True for rows that count
+    """x [..., D], codebook [K, D], mask [...] bool, True for rows that count, indices [...] in place of the search
     → quantized [..., D], indices [...], loss 0-d.
 
     loss = commitment_weight·mean (x - sg[e])² + codebook_weight·mean (sg[x] - e)², means over the elements that count.
@@ -26,7 +27,8 @@ def vector_quantize(
     """
     dtype = torch.promote_types(torch.promote_types(x.dtype, codebook.dtype), torch.float32)
     keep = torch.ones(x.shape[:-1], dtype=torch.bool, device=x.device) if mask is None else mask
-    indices = torch.where(keep, nearest_code(x.detach(), codebook.detach(), metric), -1)
+    chosen = nearest_code(x.detach(), codebook.detach(), metric) if indices is None else indices
+    indices = torch.where(keep, chosen, -1)
     kept = torch.where(keep[..., None], x, 0).to(dtype)
     code = torch.where(keep[..., None], codebook.to(dtype)[indices.clamp(min=0)], 0)
     elements = (keep.sum() * x.shape[-1]).clamp(min=1)

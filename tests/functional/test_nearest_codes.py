@@ -1,6 +1,6 @@
 """The k nearest codes: which, in what order, how far; in bounded memory."""
 
-import sys
+import importlib
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ import torch
 from aevae_fast import functional, reference
 from tests.exactness import DATA, UNIT, distances64
 
-HOME = sys.modules["aevae_fast.portable.nearest_codes"]  # the function hides its file
+HOME = importlib.import_module("aevae_fast.portable.nearest_codes")  # the function hides its file
 
 
 @pytest.mark.parametrize("direct", [False, True], ids=["certified", "direct"])

@@ -167,3 +167,37 @@ def test_compiles_without_a_break_and_without_recompiling_for_a_new_size(layout:
         grads = [torch.autograd.grad(q.sum() + loss, (x, codebook)) for q, _, loss in (ours, expected)]
         for mine, theirs in zip(*grads, strict=True):
             torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_given_the_indices_of_the_search_it_gives_the_same(layout: str, masked: bool) -> None:
+    make, dim = LAYOUTS[layout]
+    x = make()
+    places = x.movedim(dim, -1).shape[:-1]
+    codebook = torch.randn(9, x.shape[dim])
+    mask = torch.rand(places) > 0.4 if masked else None
+    results = []
+    for indices in (None, functional.nearest_code(x, codebook, dim=dim)):
+        leaves = [torch.zeros(9, requires_grad=True), torch.zeros(9, x.shape[dim], requires_grad=True)]
+        y, codes = x.detach().requires_grad_(), codebook.clone().requires_grad_()
+        found = functional.vector_quantize(
+            y, codes, mask=mask, dim=dim, statistics=(leaves[0], leaves[1]), indices=indices
+        )
+        (found[0].square().sum() + found[2]).backward()
+        results.append([*found, y.grad, codes.grad, *(leaf.grad for leaf in leaves)])
+    for searched, given in zip(*results, strict=True):
+        torch.testing.assert_close(given, searched)
+
+
+@pytest.mark.parametrize("impl", ["reference", None])
+def test_codes_that_were_chosen_elsewhere(impl: Any) -> None:
+    x, codebook = torch.randn(4, 3), torch.randn(9, 3)
+    indices = torch.tensor([8, 0, -1, 3])
+    quantized, returned, loss = functional.vector_quantize(x, codebook, indices=indices, impl=impl)
+    assert torch.equal(returned, indices)
+    assert torch.equal(quantized[[0, 1, 3]], codebook[[8, 0, 3]])
+    assert quantized[2].isnan().all()
+    assert loss.isnan()
+    with pytest.raises(TypeError, match=r"indices must be torch.int64; got torch.float32"):
+        functional.vector_quantize(x, codebook, indices=x[:, 0])
