@@ -10,15 +10,14 @@ and written through its strides; all arithmetic in fp32. Reference: aevae_fast/r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 
-from .search_rows import FAR, row_pointers
+from .row_tiles import as_bytes, cut, places, tile
+from .search_rows import FAR
 
-TILE = 2048
 # Added to a float32 below 2^22 and taken away again, it rounds to the nearest whole number, half to even.
 ROUNDER = tl.constexpr(12582912.0)
 
@@ -51,20 +50,18 @@ def _bounded(z, HARD: tl.constexpr):
 @triton.jit
 def _finite_scalar_quantize_kernel(
     x_ptr, mask_ptr, noise_ptr, quantized_ptr, indices_ptr,
-    N, S, stride_xb, stride_xs, stride_xd, stride_qb, stride_qs, stride_qd,
+    S, tiles, stride_xb, stride_xs, stride_xd, stride_qb, stride_qs, stride_qd,
     LEVELS: tl.constexpr, PLACES: tl.constexpr, HALF: tl.constexpr, SHIFT: tl.constexpr, GAIN: tl.constexpr,
-    HARD: tl.constexpr, SYMMETRIC: tl.constexpr, D: tl.constexpr, WIDE: tl.constexpr, HAS_MASK: tl.constexpr,
-    HAS_NOISE: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    HARD: tl.constexpr, SYMMETRIC: tl.constexpr, LONG: tl.constexpr, HAS_MASK: tl.constexpr, HAS_NOISE: tl.constexpr,
+    D: tl.constexpr, WIDE: tl.constexpr, PACKED: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     # x, quantized :: [B, S, D] fp16|bf16|fp32   mask :: [B, S] int8   noise :: [B, S, D] fp32 contiguous
     # indices :: [B, S] int64
-    n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
+    b, s, live, n = tile(S, tiles, WIDE, BLOCK_N)
     d = tl.arange(0, BLOCK_D)
-    live = n < N
     inside = live[:, None] & (d < D)[None, :]
-    column = d.to(tl.int64)[None, :]
-    rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
-    x = tl.load(rows[:, None] + column * stride_xd, mask=inside, other=0.0).to(tl.float32)
+    x = tl.load(places(x_ptr, b, s, d, stride_xb, stride_xs, stride_xd, D, PACKED), mask=inside, other=0.0)
+    x = x.to(tl.float32)
     lost = tl.sum(tl.where(tl.abs(x) < FAR, 0, 1), 1) > 0
 
     count = per_dimension(LEVELS, d, D, tl.int32)
@@ -82,12 +79,12 @@ def _finite_scalar_quantize_kernel(
         level = (y + ROUNDER) - ROUNDER
         digit = level.to(tl.int32) + (count // 2)[None, :]
         width = tl.maximum(count // 2, 1).to(tl.float32)
-    if WIDE:
+    if LONG:
         index = tl.sum(digit.to(tl.int64) * per_dimension(PLACES, d, D, tl.int64)[None, :], 1)
     else:
         index = tl.sum(digit * per_dimension(PLACES, d, D, tl.int32)[None, :], 1).to(tl.int64)
     if HAS_NOISE:
-        noise = tl.load(noise_ptr + n[:, None] * D + column, mask=inside, other=float("nan"))
+        noise = tl.load(noise_ptr + n[:, None] * D + d[None, :], mask=inside, other=float("nan"))
         level = tl.where(noise == noise, y + noise, level)
     if SYMMETRIC:
         level = 2.0 * level - most[None, :]
@@ -98,29 +95,26 @@ def _finite_scalar_quantize_kernel(
         kept = tl.load(mask_ptr + n, mask=live, other=0) != 0
         code = tl.where(kept[:, None], code, 0.0)
         index = tl.where(kept, index, -1)
-    targets = row_pointers(quantized_ptr, n, N, S, stride_qb, stride_qs)
-    tl.store(targets[:, None] + column * stride_qd, code.to(quantized_ptr.dtype.element_ty), mask=inside)
+    targets = places(quantized_ptr, b, s, d, stride_qb, stride_qs, stride_qd, D, PACKED)
+    tl.store(targets, code.to(quantized_ptr.dtype.element_ty), mask=inside)
     tl.store(indices_ptr + n, index, mask=live)
 
 
 @triton.jit
 def _finite_scalar_quantize_bwd_kernel(
     grad_ptr, x_ptr, mask_ptr, grad_x_ptr,
-    N, S, stride_gb, stride_gs, stride_gd, stride_xb, stride_xs, stride_xd, stride_ob, stride_os, stride_od,
-    SLOPE: tl.constexpr, SHIFT: tl.constexpr, GAIN: tl.constexpr, HARD: tl.constexpr, D: tl.constexpr,
-    HAS_MASK: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    S, tiles, stride_gb, stride_gs, stride_gd, stride_xb, stride_xs, stride_xd, stride_ob, stride_os, stride_od,
+    SLOPE: tl.constexpr, SHIFT: tl.constexpr, GAIN: tl.constexpr, HARD: tl.constexpr, HAS_MASK: tl.constexpr,
+    D: tl.constexpr, WIDE: tl.constexpr, PACKED: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     # grad, x, grad_x :: [B, S, D] fp16|bf16|fp32   mask :: [B, S] int8
-    n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
+    b, s, live, n = tile(S, tiles, WIDE, BLOCK_N)
     d = tl.arange(0, BLOCK_D)
-    live = n < N
     inside = live[:, None] & (d < D)[None, :]
-    column = d.to(tl.int64)[None, :]
-    grads = row_pointers(grad_ptr, n, N, S, stride_gb, stride_gs)
-    rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
-    grad = tl.load(grads[:, None] + column * stride_gd, mask=inside, other=0.0).to(tl.float32)
-    x = tl.load(rows[:, None] + column * stride_xd, mask=inside, other=0.0).to(tl.float32)
-    z = (x + per_dimension(SHIFT, d, D, tl.float32)[None, :]) * GAIN
+    grad = tl.load(places(grad_ptr, b, s, d, stride_gb, stride_gs, stride_gd, D, PACKED), mask=inside, other=0.0)
+    x = tl.load(places(x_ptr, b, s, d, stride_xb, stride_xs, stride_xd, D, PACKED), mask=inside, other=0.0)
+    grad = grad.to(tl.float32)
+    z = (x.to(tl.float32) + per_dimension(SHIFT, d, D, tl.float32)[None, :]) * GAIN
     if HARD:
         found = tl.where(tl.abs(z) <= 1.0, grad, 0.0)
     else:
@@ -130,18 +124,8 @@ def _finite_scalar_quantize_bwd_kernel(
     if HAS_MASK:
         kept = tl.load(mask_ptr + n, mask=live, other=0) != 0
         found = tl.where(kept[:, None], found, 0.0)
-    targets = row_pointers(grad_x_ptr, n, N, S, stride_ob, stride_os)
-    tl.store(targets[:, None] + column * stride_od, found.to(grad_x_ptr.dtype.element_ty), mask=inside)
-
-
-def blocks(dimension: int) -> dict[str, int]:
-    """Rows and columns of a tile, which holds whole rows."""
-    block_d = triton.next_power_of_2(dimension)
-    return {"BLOCK_N": max(16, TILE // block_d), "BLOCK_D": block_d}
-
-
-def as_bytes(mask: torch.Tensor | None, unread: torch.Tensor) -> torch.Tensor:
-    return unread if mask is None else mask.contiguous().view(torch.int8)
+    targets = places(grad_x_ptr, b, s, d, stride_ob, stride_os, stride_od, D, PACKED)
+    tl.store(targets, found.to(grad_x_ptr.dtype.element_ty), mask=inside)
 
 
 def finite_scalar_quantize(
@@ -149,21 +133,20 @@ def finite_scalar_quantize(
     symmetric: bool, mask: torch.Tensor | None, noise: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """(quantized like x, indices [B, S] int64) of x [B, S, D]; mask [B, S], True keeps; noise [B, S, D] fp32."""
-    batch, length, dimension = x.shape
     quantized = torch.empty_like(x)
-    indices = torch.empty((batch, length), dtype=torch.int64, device=x.device)
+    indices = torch.empty(x.shape[:2], dtype=torch.int64, device=x.device)
     if indices.numel() == 0:
         return quantized, indices
-    places = [1]
+    digits = [1]
     for count in levels:
-        places.append(places[-1] * count)
-    form: dict[str, Any] = blocks(dimension)
-    _finite_scalar_quantize_kernel[(triton.cdiv(batch * length, form["BLOCK_N"]),)](
+        digits.append(digits[-1] * count)
+    form = cut(x, quantized)
+    _finite_scalar_quantize_kernel[(form.programs,)](
         x, as_bytes(mask, indices), x if noise is None else noise.contiguous(), quantized, indices,
-        batch * length, length, *x.stride(), *quantized.stride(),
-        LEVELS=tuple(levels), PLACES=tuple(places[:-1]), HALF=tuple(half), SHIFT=tuple(shift), GAIN=gain, HARD=hard,
-        SYMMETRIC=symmetric, D=dimension, WIDE=places[-1] > 2**31, HAS_MASK=mask is not None,
-        HAS_NOISE=noise is not None, **form, num_warps=4, enable_fp_fusion=True,
+        form.length, form.tiles, *form.strides,
+        LEVELS=tuple(levels), PLACES=tuple(digits[:-1]), HALF=tuple(half), SHIFT=tuple(shift), GAIN=gain, HARD=hard,
+        SYMMETRIC=symmetric, LONG=digits[-1] > 2**31, HAS_MASK=mask is not None, HAS_NOISE=noise is not None,
+        **form.constants, num_warps=form.warps, enable_fp_fusion=True,
     )  # fmt: skip
     return quantized, indices
 
@@ -173,16 +156,15 @@ def finite_scalar_quantize_backward(
     gain: float, hard: bool, symmetric: bool, mask: torch.Tensor | None,
 ) -> torch.Tensor:  # fmt: skip
     """grad times the slope of the bounded x, 0 of masked rows; like x."""
-    batch, length, dimension = x.shape
     grad_x = torch.empty_like(x)
     if grad_x.numel() == 0:
         return grad_x
     widths = [(count - 1) / 2 if symmetric else count // 2 for count in levels]
     slope = tuple(h * gain / width for h, width in zip(half, widths, strict=True))
-    form: dict[str, Any] = blocks(dimension)
-    _finite_scalar_quantize_bwd_kernel[(triton.cdiv(batch * length, form["BLOCK_N"]),)](
-        grad, x, as_bytes(mask, x), grad_x, batch * length, length, *grad.stride(), *x.stride(), *grad_x.stride(),
-        SLOPE=slope, SHIFT=tuple(shift), GAIN=gain, HARD=hard, D=dimension, HAS_MASK=mask is not None,
-        **form, num_warps=4, enable_fp_fusion=True,
+    form = cut(grad, x, grad_x)
+    _finite_scalar_quantize_bwd_kernel[(form.programs,)](
+        grad, x, as_bytes(mask, x), grad_x, form.length, form.tiles, *form.strides,
+        SLOPE=slope, SHIFT=tuple(shift), GAIN=gain, HARD=hard, HAS_MASK=mask is not None,
+        **form.constants, num_warps=form.warps, enable_fp_fusion=True,
     )  # fmt: skip
     return grad_x

@@ -1,6 +1,6 @@
 """The variants of finite scalar quantization, as the numbers that an implementation computes with.
 
-    y = bound(gain·(x + shift))·half + centre        digit = round(y) - low        code = (scale·round(y) - origin)/width
+    y = bound(gain·(x + shift))·half + centre      digit = round(y) - low      code = (scale·round(y) - origin)/width
 
 with bound the hyperbolic tangent or a clamp to [-1, 1], all but gain a number for each dimension.
 """

@@ -105,5 +105,5 @@ def _blocks(x: Tensor) -> list[tuple[slice, slice]]:
 def _constants(
     x: Tensor, levels: Sequence[int], half: Sequence[float], shift: Sequence[float]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    count = torch.tensor(levels, device=x.device)
-    return count, *(torch.tensor(values, dtype=torch.float32, device=x.device) for values in (half, shift))
+    halves, shifts = (torch.tensor(values, dtype=torch.float32, device=x.device) for values in (half, shift))
+    return torch.tensor(levels, device=x.device), halves, shifts

@@ -1,7 +1,7 @@
 """Finite scalar quantization by autograd alone: each entry bounded, rounded to one of its dimension's levels.
 
-Sources: Mentzer et al., "Finite Scalar Quantization: VQ-VAE Made Simple", 2023 (arXiv:2309.15505), appendix A.1; for the
-symmetric variants and the noise Parker et al., 2024 (arXiv:2411.19842), section 3.2.
+Sources: Mentzer et al., "Finite Scalar Quantization: VQ-VAE Made Simple", 2023 (arXiv:2309.15505), appendix A.1; for
+the symmetric variants and the noise Parker et al., 2024 (arXiv:2411.19842), section 3.2.
 """
 
 from collections.abc import Callable
