@@ -90,7 +90,7 @@ def quantize_in_turn(stages: Sequence[VectorQuantize], x: Tensor, call: Call) ->
         if call.active is not None:
             used = (call.active > number).expand(rows.shape[:-1])
             mask = used if mask is None else mask & used
-        code, chosen, loss = stage(residual, mask=mask, freeze_codebook=call.frozen)
+        code, chosen, loss = stage(residual, mask=mask, **({"freeze_codebook": True} if call.frozen else {}))
         code = code.detach()
         indices.append(chosen)
         losses.append(loss if call.active is None else loss.where(call.active > number, 0.0))
