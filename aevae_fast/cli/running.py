@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from aevae_fast.data import ImageSplits, load_images
+from aevae_fast.data import ImageSplits
 from aevae_fast.training import Evaluation, FitResult, Report, RunSettings, load_settings, train_run
 from aevae_fast.training.families import FAMILIES
 
@@ -30,13 +30,12 @@ def run_training(context: typer.Context, family: str) -> None:
     options = context.params
     settings = _resumed(context, family) if options["resume"] else _new(context, family)
     console = Console()
-    images = load_images(settings.data, settings.image_size)
+    images = FAMILIES[family].load(settings)
     settings = dataclasses.replace(settings, steps=_steps(settings, images, options["steps"], options["epochs"]))
     out = options["resume"] or options["out"] or Path("runs") / f"{context.info_name}-{images.name}"
-    shape = "x".join(map(str, images.image_shape))
     console.print(
         f"{FAMILIES[family].describe(settings)} on {images.name}: {len(images.train)} training and "
-        f"{len(images.held_out)} held-out images of {shape}, {settings.steps} steps",
+        f"{len(images.held_out)} held-out {images.items}, {settings.steps} steps",
         highlight=False,
     )
     result, report = train_run(
@@ -124,7 +123,7 @@ def result_table(title: str, columns: dict[str, Evaluation]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
     for name, evaluation in columns.items():
-        table.add_column(f"{name}\n{evaluation.images} images", justify="right")
+        table.add_column(f"{name}\n{evaluation.images} {evaluation.noun}", justify="right")
     rows = [evaluation.rows() for evaluation in columns.values()]
     for label in dict.fromkeys(label for column in rows for label in column):
         table.add_row(label, *(column.get(label, "") for column in rows))

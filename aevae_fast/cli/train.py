@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from .code_prior import code_prior
+from .codec import codec
 from .options import MOST_STEPS, WIDEST_LATENT, WIDEST_LAYER, with_training_options
 
 train_app = typer.Typer(help="Train a model on images.", no_args_is_help=True)
@@ -210,6 +211,7 @@ def beta_tcvae(
 
 
 train_app.command("code-prior")(code_prior)
+train_app.command()(codec)
 
 
 def _run(context: typer.Context, family: str) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .images import ImageSplits
-from .sound_synthesis import KINDS, SAMPLE_RATE, draw_sound
+from .sound_synthesis import CLIP_LENGTH, KINDS, SAMPLE_RATE, draw_sound
 
 _SEED = 2021  # one set of sounds for everyone, whatever the seed of a run
 
@@ -54,23 +54,26 @@ class SoundSplits(ImageSplits):
 
     @property
     def items(self) -> str:
-        return f"clips of {self.train[0].shape[-1] / self.train.sample_rate:.2f} s at {self.train.sample_rate} Hz"
+        return f"clips at {self.train.sample_rate} Hz"
 
 
-def synthesised_sounds(train: int = 384, held_out: int = 32) -> SoundSplits:
+def synthesised_sounds(train: int = 512, held_out: int = 32) -> SoundSplits:
     """Notes, chords, plucked strings and chirps in turn, 1.024 s at 16 kHz each; no two alike, the same on every call.
 
+    Args:
+        train: sounds to train on; each becomes two clips of half the length.
+        held_out: sounds that are held out, at full length.
+
     Raises:
-        ValueError: fewer than one clip on a side.
+        ValueError: fewer than one sound on a side.
     """
     if train < 1 or held_out < 1:
-        raise ValueError(f"train, held_out: expected at least one clip each, got {train} and {held_out}")
+        raise ValueError(f"train, held_out: expected at least one sound each, got {train} and {held_out}")
     generator = torch.Generator().manual_seed(_SEED)
     # The held-out clips first: more for training leave them as they are.
     sounds = torch.stack([draw_sound(generator, number % len(KINDS)) for number in range(held_out + train)])[:, None]
-    return SoundSplits(
-        "sounds", Clips(sounds[held_out:].clone(), SAMPLE_RATE), Clips(sounds[:held_out].clone(), SAMPLE_RATE)
-    )
+    halves = sounds[held_out:].reshape(-1, 1, CLIP_LENGTH // 2)
+    return SoundSplits("sounds", Clips(halves, SAMPLE_RATE), Clips(sounds[:held_out].clone(), SAMPLE_RATE))
 
 
 def write_wav(file: Path, sound: Tensor, sample_rate: int) -> None:

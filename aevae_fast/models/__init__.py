@@ -2,6 +2,7 @@
 
 from .autoencoder import Autoencoder, AutoencoderOutput, NotTrainedError
 from .code_prior import CodePrior, CodePriorOutput
+from .codec import AudioCodec, AudioCodecOutput
 from .convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from .factor_vae import FactorVAE, FactorVAEOutput
 from .interpolation import interpolate_latents
@@ -14,6 +15,8 @@ __all__ = [
     "IWAE",
     "VAE",
     "VQVAE",
+    "AudioCodec",
+    "AudioCodecOutput",
     "Autoencoder",
     "AutoencoderOutput",
     "CodePrior",

@@ -7,6 +7,7 @@ import torch
 
 from .autoencoder import Autoencoder
 from .code_prior import CodePrior
+from .codec import AudioCodec
 from .factor_vae import FactorVAE
 from .files import replacing
 from .iwae import IWAE
@@ -17,14 +18,15 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 FORMAT_VERSION = 1
 
-Model = VQVAE | Autoencoder | VAE | CodePrior
-_MODELS: dict[str, type[VQVAE] | type[Autoencoder] | type[VAE] | type[CodePrior]] = {
+Model = VQVAE | Autoencoder | VAE | CodePrior | AudioCodec
+_MODELS: dict[str, type[VQVAE] | type[Autoencoder] | type[VAE] | type[CodePrior] | type[AudioCodec]] = {
     "VQVAE": VQVAE,
     "Autoencoder": Autoencoder,
     "VAE": VAE,
     "IWAE": IWAE,
     "FactorVAE": FactorVAE,
     "CodePrior": CodePrior,
+    "AudioCodec": AudioCodec,
 }
 
 

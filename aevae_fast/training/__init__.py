@@ -6,6 +6,8 @@ from .families import (
     AutoencoderSettings,
     BetaTCVAESettings,
     CodebookEvaluation,
+    CodecEvaluation,
+    CodecSettings,
     CodeEvaluation,
     CodePriorSettings,
     Evaluation,
@@ -15,6 +17,7 @@ from .families import (
     VQVAESettings,
 )
 from .fit import FitResult, fit
+from .health import QuantizerHealth
 from .report import Report
 from .runs import load_settings, train_run
 from .settings import RunSettings
@@ -25,9 +28,12 @@ __all__ = [
     "CodeEvaluation",
     "CodePriorSettings",
     "CodebookEvaluation",
+    "CodecEvaluation",
+    "CodecSettings",
     "Evaluation",
     "FitResult",
     "LikelihoodEvaluation",
+    "QuantizerHealth",
     "Report",
     "RunSettings",
     "TrainingDiverged",

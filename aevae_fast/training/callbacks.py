@@ -73,10 +73,10 @@ class History(Callback):
     def _measure_held_out(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         assert isinstance(pl_module, TrainingModule)
         try:
-            measured = evaluate(pl_module.model, self.held_out).as_dict()
+            evaluation = evaluate(pl_module.model, self.held_out)
         except ArithmeticError as error:  # the step after a finite loss may ruin the weights
             raise TrainingDiverged(f"{error} after step {step}; a smaller learning rate often helps") from error
-        values = {name: float(value) for name, value in measured.items() if name != "images"}
+        values = {name: float(value) for name, value in evaluation.as_dict().items() if name != evaluation.noun}
         if trainer.logger:
             trainer.logger.log_metrics({f"held_out/{name}": value for name, value in values.items()}, step)
         _append(self.evaluated, values, step)

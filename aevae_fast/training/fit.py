@@ -16,6 +16,7 @@ from aevae_fast.data import ImageSplits, TrainingBatches
 
 from .callbacks import History, LastCheckpoint, StopOnSignal
 from .checkpoint import check_checkpoint, checkpoint_file
+from .health import QuantizerHealth
 from .module import TrainingModule
 from .progress import progress_callback, quiet_lightning
 
@@ -30,12 +31,14 @@ class FitResult:
     Attributes:
         step: optimizer steps made so far, those before a resume included.
         history: values over the steps, and seconds spent.
+        health: how alive the quantizers in the model were over the steps.
         interrupted_by: the signal that ended training early, or None.
         device: the device trained on.
     """
 
     step: int
     history: History
+    health: QuantizerHealth
     interrupted_by: signal.Signals | None
     device: torch.device
 
@@ -88,7 +91,7 @@ def fit(
     if resume:
         check_checkpoint(file, module, steps)
     every = max(1, steps // 20)
-    history, stop = History(images.held_out, every), StopOnSignal()
+    history, health, stop = History(images.held_out, every), QuantizerHealth(max(1, steps // 50)), StopOnSignal()
     shown: list[Callback] = [progress_callback(console)] if console else []
     with quiet_lightning():
         trainer = Trainer(
@@ -98,7 +101,7 @@ def fit(
             max_steps=steps,
             max_epochs=-1,
             logger=TensorBoardLogger(str(out), name="logs", version=""),
-            callbacks=[stop, history, *shown, LastCheckpoint(file, every)],
+            callbacks=[stop, history, health, *shown, LastCheckpoint(file, every)],
             enable_checkpointing=False,
             enable_progress_bar=console is not None and console.is_terminal,
             enable_model_summary=False,
@@ -109,7 +112,7 @@ def fit(
             prepare()
         torch.manual_seed(seed)
         trainer.fit(module.train(), batches, ckpt_path=str(file) if resume else None, weights_only=True)
-    return FitResult(trainer.global_step, history, stop.received, trainer.strategy.root_device)
+    return FitResult(trainer.global_step, history, health, stop.received, trainer.strategy.root_device)
 
 
 def check_options(steps: int, learning_rate: float, device: str, precision: str) -> None:

@@ -1,5 +1,6 @@
 """A model as Lightning sees it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ class TrainingModule(LightningModule):
 
     Args:
         model: `model(images)` returns a named tuple with a scalar `loss`; every scalar field is logged, and the batch's
-            perplexity where there is a field `indices` (then `model.codebook_size` is K). Where the model has
-            `set_step`, it is told the number of steps made before each one.
+            perplexity where there is a field `indices` (then `model.codebook_size` is K, or `model.codebook_sizes` has
+            that of each stage: the mean of their perplexities). Where the model has `set_step`, it is told the number
+            of steps made before each one.
         learning_rate: Adam's learning rate.
     """
 
@@ -42,5 +44,13 @@ class TrainingModule(LightningModule):
             if value.ndim == 0:
                 self.log(f"train/{name}", value.detach(), prog_bar=name in ("loss", "kl"), logger=True)
         if "indices" in output._fields:
-            size = int(self.model.codebook_size)  # type: ignore[arg-type]
-            self.log("train/perplexity", perplexity(code_counts(output.indices, size)), prog_bar=True, logger=True)
+            self.log("train/perplexity", self._perplexity(output.indices), prog_bar=True, logger=True)
+
+    def _perplexity(self, indices: Tensor) -> float:
+        """Of the batch: the mean of the stages that it used."""
+        if not hasattr(self.model, "codebook_sizes"):
+            return perplexity(code_counts(indices, int(self.model.codebook_size)))  # type: ignore[arg-type]
+        sizes: Sequence[int] = self.model.codebook_sizes  # type: ignore[assignment]
+        counts = [code_counts(*stage) for stage in zip(indices.unbind(-1), sizes, strict=True)]
+        found = [perplexity(count) for count in counts if count.any()]
+        return sum(found) / max(1, len(found))

@@ -16,7 +16,7 @@ from aevae_fast.models import save_model
 from .evaluation import evaluate
 from .families import Evaluation, Family
 from .fit import FitResult
-from .pictures import save_figure
+from .pictures import draw_stage_health, save_figure
 from .settings import RunSettings
 
 METRICS_FILE = "metrics.json"
@@ -44,7 +44,7 @@ class Report:
 def write_report(
     family: Family, model: Any, images: ImageSplits, out: Path, result: FitResult, settings: RunSettings
 ) -> Report:
-    """Measure `model`, write `metrics.json`, `pictures/` and `model/` to `out`."""
+    """Measure `model`, write `metrics.json`, `pictures/`, `model/` and what the family leaves beside them to `out`."""
     model = model.to(result.device)
     train, held_out = evaluate(model, images.train), evaluate(model, images.held_out)
     metrics = {
@@ -65,6 +65,10 @@ def write_report(
         save_figure(figure, out / PICTURES_FOLDER / f"{name}.png")
     curves = family.curves(result.history.train, result.history.evaluated)
     save_figure(curves, out / PICTURES_FOLDER / "curves.png")
+    for name, history in result.health.history.items():
+        figure = draw_stage_health(history, f"Health of {name.removeprefix('model.')} in training")
+        save_figure(figure, out / PICTURES_FOLDER / f"{name.removeprefix('model.')}_health.png")
+    family.leave(model, images, out)
     return Report(out, train, held_out, metrics)
 
 

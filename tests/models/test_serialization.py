@@ -127,7 +127,7 @@ def test_a_wrong_config_of_a_continuous_model_is_one_clear_error(change, message
         pytest.param({"model": ["VQVAE"]}, r"one of VQVAE, .*got format 1 and \['VQVAE'\]", id="unhashable-name"),
         pytest.param(
             {"model": "GAN"},
-            "one of VQVAE, Autoencoder, VAE, IWAE, FactorVAE, CodePrior, got format 1 and 'GAN'",
+            "one of VQVAE, Autoencoder, VAE, IWAE, FactorVAE, CodePrior, AudioCodec, got format 1 and 'GAN'",
             id="unknown-model",
         ),
         pytest.param({"config": [1, 2]}, r"expected an object of arguments of VQVAE.*got \[1, 2\]", id="config-a-list"),

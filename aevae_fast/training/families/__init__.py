@@ -5,6 +5,7 @@ from torch import nn
 from .autoencoder import AutoencoderFamily, AutoencoderSettings
 from .beta_tcvae import BetaTCVAEFamily, BetaTCVAESettings
 from .code_prior import CodeEvaluation, CodePriorFamily, CodePriorSettings, code_fingerprint
+from .codec import CodecEvaluation, CodecFamily, CodecSettings
 from .continuous import LikelihoodEvaluation, draw_interpolations
 from .family import Evaluation, Family, device_of, some_images
 from .vae import VAEEvaluation, VAEFamily, VAESettings, log_likelihood
@@ -12,7 +13,7 @@ from .vqvae import CodebookEvaluation, VQVAEFamily, VQVAESettings
 
 FAMILIES: dict[str, Family] = {
     family.settings.family: family
-    for family in (VQVAEFamily(), VAEFamily(), AutoencoderFamily(), BetaTCVAEFamily(), CodePriorFamily())
+    for family in (VQVAEFamily(), VAEFamily(), AutoencoderFamily(), BetaTCVAEFamily(), CodePriorFamily(), CodecFamily())
 }
 
 
@@ -35,6 +36,8 @@ __all__ = [
     "CodeEvaluation",
     "CodePriorSettings",
     "CodebookEvaluation",
+    "CodecEvaluation",
+    "CodecSettings",
     "Evaluation",
     "Family",
     "LikelihoodEvaluation",

@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from aevae_fast.data import ImageDataset, ImageSplits, evaluation_batches, spread
+from aevae_fast.data import ImageDataset, ImageSplits, evaluation_batches, load_images, spread
 from aevae_fast.metrics import ReconstructionReport
 
 from ..settings import RunSettings
@@ -22,14 +23,16 @@ class Evaluation:
     """What is measured of every model over a data set; each family adds its own.
 
     Attributes:
-        images: number of images.
+        images: number of images, or of what the family has in their place.
     """
+
+    noun: ClassVar[str] = "images"
 
     images: int
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
-        return {"images": self.images}
+        return {self.noun: self.images}
 
     def rows(self) -> dict[str, str]:
         """The rows of a table: what is measured, and the value in words."""
@@ -74,6 +77,14 @@ class Family(ABC):
     def recognises(self, model: nn.Module) -> bool:
         """Whether `model` has the methods of this family; a wrapper that passes them on counts."""
 
+    def load(self, settings: Any) -> ImageSplits:
+        """What `settings` name to train on.
+
+        Raises:
+            ValueError: there is none of that name, or it does not fit.
+        """
+        return load_images(settings.data, settings.image_size)
+
     def data(self, settings: Any, images: ImageSplits) -> ImageSplits:
         """What a run trains on and measures on: the images, or what is made of them beforehand.
 
@@ -110,6 +121,10 @@ class Family(ABC):
     @abstractmethod
     def curves(self, train: History, held_out: History) -> Figure:
         """What the history of a run remembers, over the steps."""
+
+    def leave(self, model: Any, images: ImageSplits, out: Path) -> list[Path]:
+        """Write to the run's folder what this family shows beside pictures; returns the files."""
+        return []
 
     def facts(self, model: Any) -> dict[str, Any]:
         """Entries of `metrics.json` that only this family has."""

@@ -76,3 +76,11 @@ def curve(
         half = max(1, len(y) // 40)
         y = [float(np.mean(y[max(0, i - half) : i + half + 1])) for i in range(len(y))]
     axes.plot(x, y, label=label, **style)
+
+
+def shades(count: int) -> list[str]:
+    """Colours that go from light to dark blue: for the first stage, the second and so on."""
+    light, dark = np.array([158, 196, 250]), np.array([15, 31, 107])
+    places = np.linspace(0, 1, count) if count > 1 else np.array([0.6])
+    colours = [(light + (dark - light) * place).astype(int) for place in places]
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colours]
