@@ -12,6 +12,8 @@ depend on shapes alone. Accumulation in float32. Not materialised: the [N, K] on
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import triton
 import triton.language as tl
@@ -43,6 +45,13 @@ def _chunk_sums_kernel(
     if HAS_CENTER:
         at_center = center_ptr + code.to(tl.int64)[:, None] * D + d[None, :]
         x -= tl.load(at_center, mask=inside, other=0.0)
+    store_chunk_sums(x, code, previous, d, starts_ptr, sums_ptr, partial_ptr, D, CHUNK)
+
+
+@triton.jit
+def store_chunk_sums(x, code, previous, d, starts_ptr, sums_ptr, partial_ptr, D, CHUNK: tl.constexpr):
+    """Sum the rows x [CHUNK, BLOCK_D] of a chunk by code, in order; a code is new where it is not `previous`."""
+    first = tl.program_id(0).to(tl.int64) * CHUNK
     # Every row gets the sum over the rows of its code; a 0/1 product in IEEE fp32, CHUNK multiply-adds an element.
     same = (code[:, None] == tl.trans(code[:, None])).to(tl.float32)
     total = tl.dot(same, x, input_precision="ieee")
@@ -110,25 +119,39 @@ def codebook_statistics(
     """(counts [K], sums [K, D]) in float32 of x [B, S, D], or of x - center[index], by indices [B, S]; skips -1."""
     batch, length, dimension = x.shape
     total = batch * length
-    counts = torch.empty(codebook_size, dtype=torch.float32, device=x.device)
-    sums = torch.empty((codebook_size, dimension), dtype=torch.float32, device=x.device)
     if total == 0:
-        return counts.zero_(), sums.zero_()
+        counts = torch.zeros(codebook_size, dtype=torch.float32, device=x.device)
+        return counts, counts.new_zeros((codebook_size, dimension))
     # 32-bit keys sort in half the passes of 64.
     codes, order = torch.sort(indices.reshape(-1).to(torch.int32), stable=True)
-    starts = torch.searchsorted(codes, torch.arange(codebook_size + 1, dtype=torch.int32, device=x.device))
-    chunks = triton.cdiv(total, CHUNK)
+
+    def chunk_sums(
+        grid: tuple[int, int], starts: torch.Tensor, sums: torch.Tensor, partial: torch.Tensor, options: dict[str, int]
+    ) -> None:
+        _chunk_sums_kernel[grid](
+            x, sums if center is None else center.contiguous(), order, codes, starts, sums, partial,
+            total, length, dimension, *x.stride(), HAS_CENTER=center is not None, **options, enable_fp_fusion=True,
+        )  # fmt: skip
+
+    return sum_sorted(codes, codebook_size, dimension, chunk_sums)
+
+
+def sum_sorted(
+    codes: torch.Tensor, codebook_size: int, dimension: int, chunk_sums: Callable[..., None]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(counts [K], sums [K, D]) of rows in the order of their sorted codes [N]; `chunk_sums` launches what sums the
+    rows of each chunk: (grid, starts, sums, partial, constants)."""
+    counts = torch.empty(codebook_size, dtype=torch.float32, device=codes.device)
+    sums = counts.new_empty((codebook_size, dimension))
+    starts = torch.searchsorted(codes, torch.arange(codebook_size + 1, dtype=torch.int32, device=codes.device))
+    chunks = triton.cdiv(codes.numel(), CHUNK)
     spans = triton.cdiv(chunks, SPAN)
     block_d = min(64, max(16, triton.next_power_of_2(dimension)))
     blocks = triton.cdiv(dimension, block_d)
     partial = sums.new_empty((spans * SPAN, 2, dimension))
     span = sums.new_empty((spans, dimension))
-    _chunk_sums_kernel[(chunks, blocks)](
-        x, sums if center is None else center.contiguous(), order, codes, starts, sums, partial,
-        total, length, dimension, *x.stride(),
-        HAS_CENTER=center is not None, CHUNK=CHUNK, BLOCK_D=block_d, num_warps=8 if block_d == 64 else 4,
-        enable_fp_fusion=True,
-    )  # fmt: skip
+    options = {"CHUNK": CHUNK, "BLOCK_D": block_d, "num_warps": 8 if block_d == 64 else 4}
+    chunk_sums((chunks, blocks), starts, sums, partial, options)
     _span_sums_kernel[(spans, blocks)](
         partial, span, dimension, SPAN=SPAN, BLOCK_D=block_d, num_warps=4, enable_fp_fusion=True
     )

@@ -69,3 +69,13 @@ def search_config(dimension: int, arch: str) -> SearchConfig:
     if streamed or dimension <= 16:
         return SearchConfig(128, 128, block_d, padded_d, 8, 3 if streamed else 2)
     return SearchConfig(64, 64, block_d, padded_d, 4, 2)
+
+
+def residual_config(dimension: int, arch: str) -> SearchConfig | None:
+    """The configuration of residual_vector_quantize, which holds rows in fp32 beside the sweep; None past what fits."""
+    block_d = max(16, 1 << (dimension - 1).bit_length())
+    if block_d > 64:
+        return None
+    if arch.startswith(("sm_9", "sm_10")):
+        return SearchConfig(128, 256 if block_d < 64 else 128, block_d, block_d, 8, 2)
+    return SearchConfig(64, 128 if block_d < 64 else 64, block_d, block_d, 8, 2)

@@ -24,7 +24,7 @@ import triton.language as tl
 
 from .search_rescan import NO_INDEX, rescan_reached
 from .search_rows import FAR, after, extra_columns, load_bounds, load_rows, row_bounds, row_pointers, split
-from .search_sweep import group_minima
+from .search_sweep import best_groups, group_minima
 
 
 @triton.jit
@@ -36,8 +36,6 @@ def search_block(
 ):  # fmt: skip
     """Nearest code of each row of a block, int32; -1 where the row is not live or not finite."""
     BLOCK_N: tl.constexpr = n.shape[0]
-    GROUPS: tl.constexpr = BLOCK_K // (8 * GROUP_STEPS)
-    SLOTS: tl.constexpr = 4 * GROUPS
     high, low = parts_ptr, parts_ptr
     if PADDED_D == BLOCK_D:
         rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
@@ -52,27 +50,41 @@ def search_block(
     parts_ptr += tl.program_id(0).to(tl.int64) * (BLOCK_N * PADDED_D * (1 if ONE_PART else 2))
     extra = extra_columns(norm, factor, lift, EXTRA)
 
-    best = tl.full([BLOCK_N, GROUPS, 4], FAR, tl.float32).to(tl.int32, bitcast=True)
-    second = tl.min(best, 1)
-    best_tile = tl.zeros([BLOCK_N, GROUPS, 4], tl.int32)
-    for tile in range(tiles):
-        least = group_minima(
-            tile, high, low, extra, parts_ptr, split_ptr, extra_ptr, ONE_PART, PADDED_D, BLOCK_D, BLOCK_K, EXTRA
-        )
-        second = tl.minimum(second, tl.min(tl.maximum(best, least), 1))
-        best_tile = tl.where(least < best, tile, best_tile)
-        best = tl.minimum(best, least)
-
-    best = tl.reshape(best, [BLOCK_N, SLOTS]).to(tl.float32, bitcast=True)
-    second = second.to(tl.float32, bitcast=True)
-    best_tile = tl.reshape(best_tile, [BLOCK_N, SLOTS])
-    place = tl.arange(0, SLOTS)[None, :]
-    lowest = tl.min(best, 1)
-    slot = tl.min(tl.where(best <= lowest[:, None], place, SLOTS - 1), 1)
+    best, best_tile, second = best_groups(
+        tiles, high, low, extra, parts_ptr, split_ptr, extra_ptr, ONE_PART, PADDED_D, BLOCK_D, BLOCK_K, EXTRA
+    )
+    lowest, slot = first_least(best)
     n = after(slot >= 0, n)
     rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
     if PADDED_D > BLOCK_D:
         norm, factor, lift = load_bounds(row_bounds_ptr, n, n < N)
+    return certified_index(
+        best, best_tile, second, lowest, slot, rows, norm, factor, lift, high, low, extra,
+        parts_ptr, split_ptr, extra_ptr, bounds_ptr, codes_ptr, K, D, tiles, stride_xd,
+        EUCLIDEAN, ONE_PART, PADDED_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
+    )  # fmt: skip
+
+
+@triton.jit
+def first_least(best):
+    """Least of each row of [BLOCK_N, SLOTS], and the first place that holds it."""
+    SLOTS: tl.constexpr = best.shape[1]
+    lowest = tl.min(best, 1)
+    return lowest, tl.min(tl.where(best <= lowest[:, None], tl.arange(0, SLOTS)[None, :], SLOTS - 1), 1)
+
+
+@triton.jit
+def certified_index(
+    best, best_tile, second, lowest, slot, rows, norm, factor, lift, high, low, extra,
+    parts_ptr, split_ptr, extra_ptr, bounds_ptr, codes_ptr, K, D, tiles, stride_xd,
+    EUCLIDEAN: tl.constexpr, ONE_PART: tl.constexpr, PADDED_D: tl.constexpr, BLOCK_D: tl.constexpr,
+    BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
+):  # fmt: skip
+    """Steps 2 and 3, from what `best_groups` found: the index, -1 where `norm` is NaN."""
+    # rows: where the raw rows start, [BLOCK_N] pointers; or the rows themselves (rows_on_chip.py)
+    BLOCK_N: tl.constexpr = best.shape[0]
+    SLOTS: tl.constexpr = best.shape[1]
+    place = tl.arange(0, SLOTS)[None, :]
     group = tl.sum(tl.where(place == slot[:, None], best_tile, 0), 1) * SLOTS + slot
     bounds = bounds_ptr + group.to(tl.int64) * 4
     error = tl.load(bounds) * factor + tl.load(bounds + 1) * norm + tl.load(bounds + 2)

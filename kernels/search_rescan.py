@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from .prepared_codebook import CODE_STEP
+from .rows_on_chip import load_codes, sum_of_rows
 from .search_rows import FAR
 
 NO_INDEX = tl.constexpr(2147483647)
@@ -47,21 +48,44 @@ def _rescan_group(
 
 
 @triton.jit
+def _rescan_group_on_chip(
+    rows, active, tile, slot, codes_ptr, K, D, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr
+):  # fmt: skip
+    """The same, euclidean, of rows that no memory holds (rows_on_chip.py). A code at a time."""
+    first = tile * BLOCK_K + (slot // 4) * (8 * GROUP_STEPS) + (slot % 4) * 2
+    least = tl.full([rows.shape[1]], FAR, tl.float32)
+    index = tl.full([rows.shape[1]], NO_INDEX, tl.int32)
+    for member in tl.range(0, 2 * GROUP_STEPS, num_stages=1):
+        code = first + (member // 2) * 8 + member % 2
+        real = active & (code < K)
+        difference = rows - load_codes(codes_ptr, code, real, D, rows.shape[0], rows.shape[2])
+        distance = sum_of_rows(difference * difference)
+        better = real & (distance < least)
+        least = tl.where(better, distance, least)
+        index = tl.where(better, code, index)
+    return least, index
+
+
+@triton.jit
 def rescan_reached(
     pending, tiles, distance, index, rows, codes_ptr, K, D, stride_xd,
     EUCLIDEAN: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr,
 ):  # fmt: skip
     """Rescan every pending group of each row, one a pass; keeps the least (distance, index)."""
     # pending :: [BLOCK_N, SLOTS] int1   tiles :: [BLOCK_N, SLOTS] int32
+    # rows: where they start, [BLOCK_N] pointers; or themselves (rows_on_chip.py)
     SLOTS: tl.constexpr = pending.shape[1]
     place = tl.arange(0, SLOTS)[None, :]
     slot = tl.min(tl.where(pending, place, SLOTS), 1)
     left = tl.min(slot[:, None])  # of a column: of rows alone, Triton 3.6 fails on sm_100
     while left < SLOTS:
         tile = tl.sum(tl.where(place == slot[:, None], tiles, 0), 1)
-        found, code = _rescan_group(
-            rows, slot < SLOTS, tile, slot, codes_ptr, K, D, stride_xd, EUCLIDEAN, BLOCK_K, GROUP_STEPS
-        )
+        if len(rows.shape) == 3:
+            found, code = _rescan_group_on_chip(rows, slot < SLOTS, tile, slot, codes_ptr, K, D, BLOCK_K, GROUP_STEPS)
+        else:
+            found, code = _rescan_group(
+                rows, slot < SLOTS, tile, slot, codes_ptr, K, D, stride_xd, EUCLIDEAN, BLOCK_K, GROUP_STEPS
+            )
         better = (found < distance) | ((found == distance) & (code < index))
         distance = tl.where(better, found, distance)
         index = tl.where(better, code, index)

@@ -79,18 +79,30 @@ def row_bounds(
             low = low.to(tl.float32)
             low_square += tl.sum(low * low, 1)
             residual_square += tl.sum(residual * residual, 1)
+    spread_square = square
+    if EUCLIDEAN and not SHIFT_ROWS:
+        spread_square = centred_square
+    norm, factor, lift = bounds_of(
+        square, spread_square, low_square, residual_square, tl.load(largest_ptr), kappa, EUCLIDEAN, ONE_PART
+    )
+    return tl.where((bad == 0) & live, norm, float("nan")), factor, lift
+
+
+@triton.jit
+def bounds_of(
+    square, spread_square, low_square, residual_square, largest, kappa,
+    EUCLIDEAN: tl.constexpr, ONE_PART: tl.constexpr,
+):  # fmt: skip
+    """Norm, factor and lift of rows from Σ over their entries: of the rows, of the centred ones, of what is split."""
     norm = tl.sqrt(square)
     factor = kappa * norm
     if not ONE_PART:
         factor += tl.sqrt(residual_square) + tl.sqrt(low_square) * (2.04 / 256)
-    if EUCLIDEAN and not SHIFT_ROWS:
-        square = centred_square
-    lift = tl.sqrt(square) * tl.load(largest_ptr)
+    lift = tl.sqrt(spread_square) * largest
     if EUCLIDEAN:
-        lift = tl.minimum(lift, 0.5 * square)
+        lift = tl.minimum(lift, 0.5 * spread_square)
     # Any lift is right, as bounds below 0 are all in reach; a finite one keeps codes that overflow from making NaNs.
-    lift = tl.minimum(lift, LARGEST_LIFT)
-    return tl.where((bad == 0) & live, norm, float("nan")), factor, lift
+    return norm, factor, tl.minimum(lift, LARGEST_LIFT)
 
 
 @triton.jit

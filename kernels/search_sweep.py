@@ -89,3 +89,28 @@ def _minima_of_8(score):
     least = tl.minimum(tl.minimum(least, b1), c0)
     least = tl.minimum(tl.minimum(least, c1), d0)
     return tl.minimum(least, d1)
+
+
+@triton.jit
+def best_groups(
+    tiles, high, low, extra, parts_ptr, split_ptr, extra_ptr,
+    ONE_PART: tl.constexpr, PADDED_D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_K: tl.constexpr, EXTRA: tl.constexpr,
+):  # fmt: skip
+    """Of each group place of a tile, per row: the least lower bound and its tile; and the least of the second ones.
+
+    [BLOCK_N, SLOTS] fp32 and int32, [BLOCK_N, 4] fp32."""
+    BLOCK_N: tl.constexpr = extra.shape[0]
+    GROUPS: tl.constexpr = BLOCK_K // 32
+    SLOTS: tl.constexpr = 4 * GROUPS
+    best = tl.full([BLOCK_N, GROUPS, 4], float("inf"), tl.float32).to(tl.int32, bitcast=True)
+    second = tl.min(best, 1)
+    best_tile = tl.zeros([BLOCK_N, GROUPS, 4], tl.int32)
+    for tile in range(tiles):
+        least = group_minima(
+            tile, high, low, extra, parts_ptr, split_ptr, extra_ptr, ONE_PART, PADDED_D, BLOCK_D, BLOCK_K, EXTRA
+        )
+        second = tl.minimum(second, tl.min(tl.maximum(best, least), 1))
+        best_tile = tl.where(least < best, tile, best_tile)
+        best = tl.minimum(best, least)
+    best = tl.reshape(best, [BLOCK_N, SLOTS]).to(tl.float32, bitcast=True)
+    return best, tl.reshape(best_tile, [BLOCK_N, SLOTS]), second.to(tl.float32, bitcast=True)

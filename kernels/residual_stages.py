@@ -1,0 +1,134 @@
+"""The codebooks of all stages made ready for the certified search, one after the other in the buffers of one.
+
+    stages[q] = (first code, K, first tile, tiles) of stage q        shift[q] = median of at most 64 of its codes
+
+Three launches whatever the number of stages, and no copy from the host: the sizes are constants of the first kernel,
+which leaves them on the device. What is prepared, and why: prepared_codebook.py.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+
+from .configuration import EXTRA, GROUP, GROUP_STEPS, SearchConfig
+from .prepared_codebook import CODE_STEP, _prepare_codebook_kernel, accumulation_bound
+
+SAMPLE = 64
+COLUMNS = tl.constexpr(4)  # of `stages`
+
+
+class PreparedStages(NamedTuple):
+    """PreparedCodebook of every stage: ΣK codes, and tiles that hold codes of one stage alone."""
+
+    stages: torch.Tensor  # [Q, 4] int32
+    codes: torch.Tensor  # [ΣK, D to a multiple of CODE_STEP] float32
+    split: torch.Tensor  # [tiles · BLOCK_K, 2, D_pad] bf16
+    extra: torch.Tensor  # [tiles · BLOCK_K, 16] bf16
+    bounds: torch.Tensor  # [tiles · BLOCK_K / GROUP, 4] float32
+    largest: torch.Tensor  # [Q] float32: largest ‖c'‖ of a stage
+    shift: torch.Tensor  # [Q, D] float32
+    kappa: float
+
+
+@triton.jit
+def stage(stages_ptr, q):
+    """First code, K, first tile and tiles of a stage."""
+    at = stages_ptr + q * COLUMNS
+    return tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3)
+
+
+@triton.jit
+def _list_stages_kernel(
+    codebooks_ptr, stages_ptr, shift_ptr, D,
+    SIZES: tl.constexpr, BLOCK_K: tl.constexpr, SAMPLE: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    # codebooks :: [ΣK, D] fp32   stages :: [Q, 4] int32   shift :: [Q, D] fp32
+    q = tl.program_id(0)
+    first, size, first_tile = 0, 0, 0
+    for i in tl.static_range(len(SIZES)):
+        first += tl.where(i < q, SIZES[i], 0)
+        first_tile += tl.where(i < q, (SIZES[i] + BLOCK_K - 1) // BLOCK_K, 0)
+        size += tl.where(i == q, SIZES[i], 0)
+    if tl.program_id(1) == 0:
+        at = stages_ptr + q * COLUMNS
+        tl.store(at, first)
+        tl.store(at + 1, size)
+        tl.store(at + 2, first_tile)
+        tl.store(at + 3, (size + BLOCK_K - 1) // BLOCK_K)
+
+    # The median by ranks: of equals the earlier is the smaller.
+    step = (size + SAMPLE - 1) // SAMPLE
+    taken = (size + step - 1) // step
+    d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    i = tl.arange(0, SAMPLE)
+    inside = (d < D)[:, None] & (i < taken)[None, :]
+    codes = codebooks_ptr + first.to(tl.int64) * D
+    own = tl.load(codes + (i * step).to(tl.int64)[None, :] * D + d[:, None], mask=inside, other=float("inf"))
+    rank = tl.zeros([BLOCK_D, SAMPLE], tl.int32)
+    for j in range(taken):
+        other = tl.load(codes + (j * step).to(tl.int64) * D + d, mask=d < D, other=0.0)[:, None]
+        rank += ((other < own) | ((other == own) & (j < i)[None, :])).to(tl.int32)
+    middle = tl.sum(tl.where(inside & (rank == taken // 2), own, 0.0), 1)
+    tl.store(shift_ptr + q * D + d, middle, mask=d < D)
+
+
+@triton.jit
+def _prepare_stages_kernel(
+    codebooks_ptr, stages_ptr, shift_ptr, codes_ptr, split_ptr, extra_ptr, bounds_ptr, D, kappa,
+    COPY: tl.constexpr, PADDED_D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_K: tl.constexpr, EXTRA: tl.constexpr,
+    GROUP_STEPS: tl.constexpr,
+):  # fmt: skip
+    first, size, first_tile, tiles = stage(stages_ptr, tl.program_id(1))
+    if tl.program_id(0) * (8 * GROUP_STEPS) < tiles * BLOCK_K:
+        code, place = first.to(tl.int64), first_tile.to(tl.int64) * BLOCK_K
+        width = (D + CODE_STEP - 1) // CODE_STEP * CODE_STEP
+        _prepare_codebook_kernel(
+            codebooks_ptr + code * D, shift_ptr + tl.program_id(1) * D, codes_ptr + code * width,
+            split_ptr + place * (2 * PADDED_D), extra_ptr + place * EXTRA, bounds_ptr + place // (2 * GROUP_STEPS) * 4,
+            size, D, kappa, "euclidean", COPY, True, PADDED_D, BLOCK_D, EXTRA, GROUP_STEPS,
+        )  # fmt: skip
+
+
+@triton.jit
+def _largest_norms_kernel(stages_ptr, bounds_ptr, largest_ptr, GROUPS: tl.constexpr, BLOCK: tl.constexpr):
+    # largest :: [Q] fp32: of the groups of a stage, GROUPS a tile
+    _, _, first_tile, tiles = stage(stages_ptr, tl.program_id(0))
+    largest = tl.zeros([BLOCK], tl.float32)
+    for start in range(0, tiles * GROUPS, BLOCK):
+        group = start + tl.arange(0, BLOCK)
+        at = bounds_ptr + (first_tile * GROUPS + group).to(tl.int64) * 4
+        largest = tl.maximum(largest, tl.load(at, mask=group < tiles * GROUPS, other=0.0))
+    tl.store(largest_ptr + tl.program_id(0), tl.max(largest, 0))
+
+
+def prepare_stages(codebooks: torch.Tensor, sizes: list[int], config: SearchConfig) -> PreparedStages:
+    """Split, centre and bound the [ΣK, D] float32 codebooks of stages of these sizes, for rows held in float32."""
+    dimension = codebooks.shape[1]
+    padded = [-(-size // config.block_k) * config.block_k for size in sizes]
+    stages = torch.empty((len(sizes), COLUMNS.value), dtype=torch.int32, device=codebooks.device)
+    shift = codebooks.new_empty((len(sizes), dimension))
+    split = codebooks.new_empty((sum(padded), 2, config.padded_d), dtype=torch.bfloat16)
+    extra = split.new_empty((sum(padded), EXTRA))
+    bounds = codebooks.new_empty((sum(padded) // GROUP, 4))
+    width = -(-dimension // CODE_STEP.value) * CODE_STEP.value
+    codes = codebooks if width == dimension else codebooks.new_empty((codebooks.shape[0], width))
+    largest = codebooks.new_empty(len(sizes))
+    kappa = accumulation_bound(config)
+    block_d = 16
+    _list_stages_kernel[(len(sizes), triton.cdiv(dimension, block_d))](
+        codebooks, stages, shift, dimension,
+        SIZES=tuple(sizes), BLOCK_K=config.block_k, SAMPLE=SAMPLE, BLOCK_D=block_d, num_warps=4, enable_fp_fusion=True,
+    )  # fmt: skip
+    _prepare_stages_kernel[(max(padded) // (8 * GROUP_STEPS), len(sizes))](
+        codebooks, stages, shift, codes, split, extra, bounds, dimension, kappa,
+        COPY=width > dimension, PADDED_D=config.padded_d, BLOCK_D=min(config.block_d, 64), BLOCK_K=config.block_k,
+        EXTRA=EXTRA, GROUP_STEPS=GROUP_STEPS, num_warps=8, enable_fp_fusion=True,
+    )  # fmt: skip
+    _largest_norms_kernel[(len(sizes),)](
+        stages, bounds, largest, GROUPS=config.block_k // GROUP, BLOCK=512, num_warps=4, enable_fp_fusion=True
+    )
+    return PreparedStages(stages, codes, split, extra, bounds, largest, shift, kappa)
