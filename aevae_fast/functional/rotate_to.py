@@ -64,7 +64,7 @@ class _RotateTo(Function):
         source, target = ctx.saved_tensors
         rows = [as_rows(tensor, ctx.dim) for tensor in (grad, source, target)]
         shape = source.movedim(ctx.dim, -1).shape
-        if len({tuple(tensor.shape) for tensor in rows}) > 1:  # strides that merge differently
+        if any(tensor.shape != rows[0].shape for tensor in rows):  # strides that merge differently
             rows = [tensor.reshape(1, -1, shape[-1]) for tensor in rows]
         found = run("rotate_to_backward", ctx.impl, *rows)
         return found.reshape(shape).movedim(-1, ctx.dim), None, None, None
