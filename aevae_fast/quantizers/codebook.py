@@ -62,7 +62,7 @@ class Codebook(nn.Module):
         self.metric, self.decay, self.eps, self.learnable = metric, decay, eps, learnable
         self.kmeans_iters, self.dead_code_threshold, self.sync = kmeans_iters, dead_code_threshold, sync
         self.heads, self.size = heads, codebook_size
-        self.frozen = False
+        self._frozen = False
         self.optimizer: ReferenceType[Optimizer] | None = None  # whose steps move it; None: any optimizer's
         self.row_weight: RowWeight | None = None  # of the next move
         embed = torch.empty(heads, codebook_size, dim)
@@ -87,6 +87,23 @@ class Codebook(nn.Module):
         gradient would not keep so."""
         embed = self.embed[0] if self.heads == 1 else self.embed
         return F.normalize(embed, dim=-1) if self.learnable and self.metric == "cosine" else embed
+
+    @property
+    def frozen(self) -> bool:
+        return self._frozen
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        self._frozen = frozen
+        if frozen:  # what has arrived is not to move it later
+            for leaf in self.sinks:
+                leaf.grad = None
+
+    def leaves(self) -> list[tuple[Tensor, Tensor]]:
+        """For each head the two tensors whose gradients are its statistics."""
+        if self.heads == 1:
+            return [self.sinks]
+        return list(zip(*(leaf.split(self.size) for leaf in self.sinks), strict=True))
 
     # --- what a forward does -------------------------------------------------------------------------------------
 

@@ -40,8 +40,7 @@ def update_codebooks(optimizer: Optimizer | None = None, *_: Any) -> None:
             continue
         count_leaf, sum_leaf = codebook.sinks
         if count_leaf.grad is not None and sum_leaf.grad is not None:
-            if not codebook.frozen:
-                arrived.append((codebook, count_leaf.grad, sum_leaf.grad))
+            arrived.append((codebook, count_leaf.grad, sum_leaf.grad))
             count_leaf.grad = sum_leaf.grad = None
     move(arrived)
 

@@ -1,19 +1,23 @@
 """`VectorQuantize`: the layer. Names, argument names and returns follow vector-quantize-pytorch."""
 
 import weakref
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .. import functional
 from ..functional import Impl
-from ..functional._checks import check_device, check_input, check_rows
-from ..functional._dispatch import check_impl
-from .codebook import Codebook
+from ..functional._checks import check_device
+from . import settings
+from .assignment import Assignment, assign, assign_many, cross_entropy, move_now
+from .codebook import Codebook, RowWeight
+from .decoding import look_up
+from .heads import Heads, Part
+from .layout import Layout
 from .loading import LoadsWhole
-from .updates import move
+from .projection import project
+from .regularizers import LossBreakdown, Regularizers
 
 
 class VectorQuantize(LoadsWhole):
@@ -22,13 +26,17 @@ class VectorQuantize(LoadsWhole):
     The codebook moves once per `optimizer.step()`: statistics of all backward passes since the last step are joined,
     so gradient accumulation and activation checkpointing change nothing (two passes through one graph count twice).
     Where x needs no gradient nothing comes back, and an EMA codebook moves during the forward; to have it wait for the
-    step, pass `x.requires_grad_()`. It does not move in `eval()`, under `torch.no_grad()` or when frozen. Codebook and
-    statistics stay float32 under `.half()`, `.bfloat16()` and autocast.
+    step, pass `x.requires_grad_()`. It does not move in `eval()`, under `torch.no_grad()` or when frozen: then nothing
+    is drawn at random and no regulariser counts, so that eval equals frozen training. Codebook and statistics stay
+    float32 under `.half()`, `.bfloat16()` and autocast.
 
     Args:
         dim: size of the vectors that go in and come out.
         codebook_size: number of codes, K.
-        codebook_dim: size of the codes where it differs from dim; a linear map goes before and one after.
+        codebook_dim: size of the codes, D; dim if not given. Where heads·D differs from dim a linear map goes before
+            and one after.
+        heads: codes for each vector, each for a part of it.
+        separate_codebook_per_head: each head has its own codebook; else they share one.
         decay: of the EMA, per optimizer step.
         eps: Laplace smoothing of the EMA counts.
         kmeans_init: take the first codes from the first training batch, by k-means++ and `kmeans_iters` iterations.
@@ -36,24 +44,32 @@ class VectorQuantize(LoadsWhole):
         threshold_ema_dead_code: a code whose EMA count is below this is replaced by a vector of the batch. None:
             half of uniform usage. 0: never.
         channel_last: x is `[..., dim]`; False: `[B, dim, ...]`, read and written in place.
-        accept_image_fmap: x is `[B, dim, H, W]`; the same as channel_last=False.
-        rotation_trick: turn and scale the gradient through the choice, as Fifty et al. 2024 (arXiv:2410.06424) do,
-            instead of passing it unchanged.
+        accept_image_fmap, accept_3d_fmap: x is `[B, dim, H, W]`, `[B, dim, D, H, W]`; the same as channel_last=False.
+        estimator: of the gradient through the choice. "straight_through": passes it unchanged. "rotation": turns and
+            scales it, Fifty et al. 2024 (arXiv:2410.06424). "diveq": x moves towards its code by its distance in a
+            direction with noise, Vali et al. 2025; it has no loss of its own, and in training the value is only near
+            the code. "ibq": a softmax over all codes, which all take the gradient, Shi et al. 2024 (arXiv:2412.02692).
+            "gumbel": the same to x alone, straight-through Gumbel, Jang et al. 2017 (arXiv:1611.01144), with noise in
+            the choice (stochastic_sample_codes), none in the softmax. The value is the code itself for all but "diveq".
+        rotation_trick, straight_through, directional_reparam: other names of "rotation", "gumbel" and "diveq".
+        directional_reparam_variance: σ² of the noise of "diveq".
+        stochastic_sample_codes: in training draw each code with the odds of softmax(similarity/sample_codebook_temp);
+            similarity is -‖x - c‖, or the cosine. The softmax of "ibq" and "gumbel" is the same.
         commitment_weight: weight of mean (x - sg[e])².
         codebook_weight: weight of mean (sg[x] - e)², for a learnable codebook.
-        learnable_codebook: the codebook is a parameter and moves by its gradient instead of by EMA.
+        orthogonal_reg_weight: weight of Σ cos²(c, c')/K² - 1/K, in training; of orthogonal_reg_max_codes codes drawn at
+            random, of those that the batch uses with orthogonal_reg_active_codes_only.
+        codebook_diversity_loss_weight: weight of the negative entropy of how the batch uses the codes, in training, by
+            softmax(similarity·codebook_diversity_temperature).
+        learnable_codebook: the codebook is a parameter and moves by its gradient instead of by EMA. None: where
+            "diveq", "ibq" or orthogonal_reg_weight need it.
         ema_update: the other way to say it: False for a learnable codebook. Neither: a fixed codebook.
         freeze_codebook: the codebook does not move; also an attribute.
         sync_codebook: join the statistics of all ranks; None: wherever `torch.distributed` is initialised.
         impl: force "reference", "portable" or "triton"; None lets the device decide.
 
-    Shapes:
-        x: `[..., dim]`, or `[B, dim, ...]`; mask: bool, x's shape without the channel axis, True where a vector counts.
-        Returns quantized (like x), indices (int64, like mask; -1 where masked or not finite), loss (0-d float32: the
-        weighted sum of the losses, means over elements).
-
-    State: `_codebook.{embed [1, K, D], embed_avg [1, K, D], cluster_size [1, K], initted (), steps ()}` and
-    `project_in`, `project_out` where the sizes differ. Checkpoints of vector-quantize-pytorch load.
+    State: `_codebook.{embed [H, K, D], embed_avg [H, K, D], cluster_size [H, K], initted (), steps ()}`, H the number
+    of codebooks, and `project_in`, `project_out` where the sizes differ. Checkpoints of vector-quantize-pytorch load.
 
     Raises:
         ValueError, TypeError: an argument that does not fit, named.
@@ -65,6 +81,8 @@ class VectorQuantize(LoadsWhole):
         codebook_size: int,
         codebook_dim: int | None = None,
         *,
+        heads: int = 1,
+        separate_codebook_per_head: bool = False,
         decay: float = 0.99,
         eps: float = 1e-5,
         kmeans_init: bool = False,
@@ -73,56 +91,68 @@ class VectorQuantize(LoadsWhole):
         threshold_ema_dead_code: float | None = None,
         channel_last: bool = True,
         accept_image_fmap: bool = False,
+        accept_3d_fmap: bool = False,
+        estimator: str | None = None,
         rotation_trick: bool = False,
+        straight_through: bool = False,
+        directional_reparam: bool = False,
+        directional_reparam_variance: float = 5e-3,
+        stochastic_sample_codes: bool = False,
+        sample_codebook_temp: float = 1.0,
         commitment_weight: float = 1.0,
         codebook_weight: float = 1.0,
-        learnable_codebook: bool = False,
+        orthogonal_reg_weight: float = 0.0,
+        orthogonal_reg_active_codes_only: bool = False,
+        orthogonal_reg_max_codes: int | None = None,
+        codebook_diversity_loss_weight: float = 0.0,
+        codebook_diversity_temperature: float = 100.0,
+        learnable_codebook: bool | None = None,
         ema_update: bool | None = None,
         freeze_codebook: bool = False,
         sync_codebook: bool | None = None,
         impl: Impl | None = None,
     ) -> None:
+        given = {**locals()}
         super().__init__()
+        settings.check(given)
         codebook_dim = dim if codebook_dim is None else codebook_dim
-        sizes = {"dim": dim, "codebook_size": codebook_size, "codebook_dim": codebook_dim, "kmeans_iters": kmeans_iters}
-        for name, size in sizes.items():
-            least = 0 if name == "kmeans_iters" else 1
-            if not isinstance(size, int):
-                raise TypeError(f"{name} must be an int; got {size!r}")
-            if size < least:
-                raise ValueError(f"{name} must be at least {least}; got {size}")
-        if not 0 <= decay <= 1:
-            raise ValueError(f"decay must lie in [0, 1]; got {decay}")
-        for name, value in (("commitment_weight", commitment_weight), ("codebook_weight", codebook_weight)):
-            if not value >= 0:
-                raise ValueError(f"{name} must be at least 0; got {value}")
-        if not eps > 0:
-            raise ValueError(f"eps must be above 0; got {eps}")
-        check_impl(impl)
-        if threshold_ema_dead_code is not None and not threshold_ema_dead_code >= 0:
-            raise ValueError(f"threshold_ema_dead_code must be None or at least 0; got {threshold_ema_dead_code}")
-        if learnable_codebook and ema_update:
-            raise ValueError("learnable_codebook and ema_update are both True; a codebook moves by gradient or by EMA")
-        self.dim, self.codebook_size, self.codebook_dim = dim, codebook_size, codebook_dim
+        self.estimator = settings.estimator_of(given)
+        learnable = settings.is_learnable(given, self.estimator)
+        self.dim, self.codebook_size, self.codebook_dim, self.heads = dim, codebook_size, codebook_dim, heads
         self.use_cosine_sim, self.impl = use_cosine_sim, impl
-        self.channel_last = channel_last and not accept_image_fmap
-        self.rotation_trick = rotation_trick
-        self.commitment_weight, self.codebook_weight = commitment_weight, codebook_weight
-        self.project_in = nn.Linear(dim, codebook_dim) if dim != codebook_dim else nn.Identity()
-        self.project_out = nn.Linear(codebook_dim, dim) if dim != codebook_dim else nn.Identity()
+        self.separate_codebook_per_head = separate_codebook_per_head
+        self.channel_last = channel_last and not (accept_image_fmap or accept_3d_fmap)
+        self.stochastic_sample_codes, self.sample_codebook_temp = stochastic_sample_codes, sample_codebook_temp
+        self.directional_reparam_variance = directional_reparam_variance
+        has_own_loss = self.estimator != "diveq"
+        self.commitment_weight = commitment_weight if has_own_loss else 0.0
+        self.codebook_weight = codebook_weight if has_own_loss else 0.0
+        self.regularizers = Regularizers(
+            orthogonal_reg_weight,
+            orthogonal_reg_active_codes_only,
+            orthogonal_reg_max_codes,
+            codebook_diversity_loss_weight,
+            codebook_diversity_temperature,
+        )
+        self._layout = Layout(dim, self.channel_last)
+        self._heads = Heads(heads, codebook_dim, self._layout.axis, heads > 1 and separate_codebook_per_head)
+        width = heads * codebook_dim
+        self.project_in = nn.Linear(dim, width) if dim != width else nn.Identity()
+        self.project_out = nn.Linear(width, dim) if dim != width else nn.Identity()
         self._codebook = Codebook(
             codebook_dim,
             codebook_size,
             metric="cosine" if use_cosine_sim else "euclidean",
             decay=decay,
             eps=eps,
-            learnable=learnable_codebook,
+            learnable=learnable,
             kmeans_init=kmeans_init,
             kmeans_iters=kmeans_iters,
             dead_code_threshold=threshold_ema_dead_code,
             sync=sync_codebook,
+            heads=heads if self._heads.separate else 1,
         )
-        fixed = ema_update is False and not learnable_codebook
+        fixed = ema_update is False and not learnable
         self.freeze_codebook = freeze_codebook or fixed
 
     @property
@@ -135,44 +165,125 @@ class VectorQuantize(LoadsWhole):
         self._codebook.frozen = frozen
 
     @property
+    def rotation_trick(self) -> bool:
+        return self.estimator == "rotation"
+
+    @property
     def codebook(self) -> Tensor:
-        """The codes, `[K, codebook_dim]` float32."""
+        """The codes, `[K, codebook_dim]` float32; `[heads, K, codebook_dim]` where each head has its own."""
         return self._codebook.codes
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        dim = -1 if self.channel_last else 1
-        self._check(x, mask, dim)
-        if mask is not None and (self.use_cosine_sim or self.dim != self.codebook_dim):
-            x = x.where(mask.unsqueeze(dim), 0.0)  # what stands in masked places must not reach a gradient
-        rows = self._project(self.project_in, x)
-        if self.use_cosine_sim:
-            rows = F.normalize(rows.float(), dim=dim)
-        book, training = self._codebook, self.training and not self._codebook.frozen
-        moving = training and torch.is_grad_enabled()
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        *,
+        lens: Tensor | None = None,
+        indices: Tensor | None = None,
+        topk: int | None = None,
+        sample_codebook_temp: float | None = None,
+        freeze_codebook: bool | None = None,
+        ema_update_weight: RowWeight | None = None,
+        return_loss_breakdown: bool = False,
+    ) -> Any:
+        """Replace each vector by its nearest code, or each of its heads.
+
+        Args:
+            x: `[..., dim]`, or `[B, dim, ...]`.
+            mask: bool, x's shape without the channel axis, True where a vector counts.
+            lens: int64 `[B]`, in its place: how many vectors of each batch entry count, the first ones.
+            indices: int64, as the layer returns them, -1 to skip: codes whose cross-entropy is wanted.
+            topk: that many codes for each vector, the nearest first; the codebook does not move. One head only.
+            sample_codebook_temp, freeze_codebook: for this call instead of the layer's.
+            ema_update_weight: what share of 1 - decay each code moves at the next update: `[K]`, `[H, K]`, or made of
+                the update's sums `[H, K, D]` and counts `[H, K]` by a function.
+            return_loss_breakdown: also the terms of the loss without their weights.
+
+        Returns:
+            quantized: like x; with topk `[..., k, dim]` or `[B, dim, ..., k]`. 0 where masked.
+            indices: int64, x's shape without the channel axis, then heads or k if there are several; -1 where masked or
+                not finite.
+            loss: 0-d float32, the weighted sum of the losses, means over elements; with topk `[..., k]`.
+            breakdown: `LossBreakdown`, if asked for.
+            With indices: quantized, and the mean of -log softmax(similarity) of the codes that they name, in nats.
+        """
+        mask = self._layout.check(x, mask, lens)
+        settings.check_call(self.heads, self.codebook_size, self._layout.places(x), indices, topk, sample_codebook_temp)
+        book = self._codebook
+        check_device("the codebook", book.embed, x)
+        frozen = book.frozen if freeze_codebook is None else freeze_codebook
+        training = self.training and not frozen
+        how = self._assignment(training, sample_codebook_temp)
+        rows = self._rows(x, mask)
+        parts = self._heads.split(rows, mask)
+        moving = training and torch.is_grad_enabled() and topk is None
         if moving or (training and book.needs_init):  # reentrant checkpointing runs its first forward without grad
-            book.observe(rows, mask, dim)
+            book.observe(*(parts[0] if len(parts) == 1 else Part(rows, mask, self._layout.axis)))
         by_gradient = moving and (rows.requires_grad or book.learnable)
-        codes = book.codes.detach() if book.frozen else book.codes
-        quantized, indices, loss = functional.vector_quantize(
-            rows,
-            # A copy, since the codebook may move before this forward's backward has come.
-            codes.clone() if by_gradient and not book.learnable else codes,
-            metric=book.metric,
-            estimator="rotation" if self.rotation_trick else "straight_through",
+        codes = book.codes.detach() if frozen else book.codes
+        # A copy, since the codebook may move before this forward's backward has come.
+        codes = codes.clone() if by_gradient and not book.learnable else codes
+        each = codes.unbind() if self._heads.separate else (codes,)
+        if topk is None:
+            leaves = book.leaves() if by_gradient else [None] * len(parts)
+            results = [assign(*given, how) for given in zip(parts, each, leaves, strict=True)]
+        else:
+            results = [assign_many(parts[0], codes, topk, how)]
+        found, chosen, losses = zip(*results, strict=True)
+        quantized = self._output(x, self._heads.join(found), mask)
+        if indices is None:
+            own = losses[0] if len(losses) == 1 else torch.stack(losses).mean(0)
+            loss, terms = own, (own.new_zeros(()), own.new_zeros(()))
+            if training and self.regularizers.active:
+                terms = self.regularizers.terms(parts, each, chosen, how)
+                loss = own + self.regularizers.weigh(*terms)
+            returned: tuple[Any, ...] = (quantized, self._heads.join_indices(chosen), loss)
+            if return_loss_breakdown:
+                weight = how.commitment_weight + how.codebook_weight
+                returned = (*returned, LossBreakdown(own / (weight or 1.0), *terms, own.new_zeros(())))
+        else:
+            returned = (quantized, cross_entropy(parts, each, self._heads.split_indices(indices), how))
+        if moving:
+            book.row_weight = settings.checked_row_weight(ema_update_weight, *book.cluster_size.shape)
+            if not by_gradient:
+                move_now(book, parts, chosen, self.impl)
+        return returned
+
+    def _rows(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """What meets the codebook: projected, and normalised for the cosine."""
+        if mask is not None and not self._is_plain:
+            x = self._layout.blank(x, mask)  # what stands in masked places must not reach a gradient
+        rows = project(self.project_in, x, self._layout.axis)
+        return self._heads.unit(rows) if self.use_cosine_sim else rows
+
+    def _output(self, x: Tensor, quantized: Tensor, mask: Tensor | None) -> Tensor:
+        quantized = project(self.project_out, quantized.to(x.dtype), self._layout.axis).to(x.dtype)
+        if mask is None or isinstance(self.project_out, nn.Identity):
+            return quantized
+        mask = mask if quantized.ndim == x.ndim else mask[..., None]
+        return self._layout.blank(quantized, mask)  # the map's bias would show in masked places
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether one operation does all, which leaves masked places alone itself."""
+        return (
+            not self.use_cosine_sim
+            and isinstance(self.project_in, nn.Identity)
+            and self.estimator in ("straight_through", "rotation")
+            and not self.regularizers.active
+        )
+
+    def _assignment(self, training: bool, temperature: float | None) -> Assignment:
+        return Assignment(
+            metric=self._codebook.metric,
+            estimator=self.estimator,
             commitment_weight=self.commitment_weight,
-            codebook_weight=self.codebook_weight if book.learnable else 0.0,
-            mask=mask,
-            dim=dim,
-            statistics=book.sinks if by_gradient else None,
+            codebook_weight=self.codebook_weight if self._codebook.learnable else 0.0,
+            temperature=self.sample_codebook_temp if temperature is None else temperature,
+            sample=self.stochastic_sample_codes and training,
+            variance=self.directional_reparam_variance if training else 0.0,
             impl=self.impl,
         )
-        if moving and not by_gradient:
-            counts, sums = functional.codebook_statistics(rows, indices, self.codebook_size, dim=dim, impl=self.impl)
-            move([(book, counts.float(), sums.float())])
-        quantized = self._project(self.project_out, quantized.to(x.dtype)).to(x.dtype)
-        if mask is not None and self.dim != self.codebook_dim:
-            quantized = quantized.where(mask.unsqueeze(dim), 0.0)  # the map's bias would show in masked places
-        return quantized, indices, loss
 
     def step_with(self, optimizer: Optimizer) -> None:
         """Let the codebook move only when this optimizer steps. Without it any optimizer's step moves a codebook whose
@@ -180,48 +291,35 @@ class VectorQuantize(LoadsWhole):
         self._codebook.optimizer = weakref.ref(optimizer)
 
     def get_codes_from_indices(self, indices: Tensor) -> Tensor:
-        """indices [...] int64 → what forward returned for them: `[..., dim]`, or `[B, dim, ...]` for a channel-first
-        layer; zeros where an index is -1."""
-        if indices.dtype != torch.int64:
-            raise TypeError(f"indices must be torch.int64; got {indices.dtype}")
-        found = (indices >= 0)[..., None]
-        codes = self.codebook[indices.clamp(min=0)].where(found, 0.0)
+        """indices int64, as forward returns them → what it returned for them: `[..., dim]`, or `[B, dim, ...]` for a
+        channel-first layer; zeros where an index is -1."""
+        codes = look_up(self.codebook, indices, self.heads)
         weight = getattr(self.project_out, "weight", codes)
-        codes = self.project_out(codes.to(weight.dtype)).where(found, 0.0)
-        return codes if self.channel_last else codes.movedim(-1, 1)
+        found = (indices >= 0) if self.heads == 1 else (indices >= 0).any(-1)
+        return self._layout.from_last(self.project_out(codes.to(weight.dtype)).where(found[..., None], 0.0))
+
+    get_output_from_indices = get_codes_from_indices
 
     @property
     def perplexity(self) -> Tensor:
-        """exp of the entropy of the codes' running usage, 0-d float32 in [1, K]; stays on the device."""
-        share = self._codebook.cluster_size[0] / self._codebook.cluster_size.sum()
-        return torch.special.entr(share).sum().exp()
+        """exp of the entropy of the codes' running usage, mean over codebooks; 0-d float32 in [1, K], on the device."""
+        share = self._codebook.cluster_size / self._codebook.cluster_size.sum(1, keepdim=True)
+        return torch.special.entr(share).sum(1).exp().mean()
 
     @property
     def usage(self) -> Tensor:
         """Share of the codes whose running usage is at least 3% of uniform; 0-d float32 in [0, 1]."""
-        count = self._codebook.cluster_size[0]
-        return (count >= 0.03 * count.mean()).float().mean()
-
-    def _check(self, x: Tensor, mask: Tensor | None, dim: int) -> None:
-        layout = f"[..., {self.dim}]" if self.channel_last else f"[B, {self.dim}, ...]"
-        check_input(x, -1)
-        if x.ndim < (1 if self.channel_last else 2) or x.shape[dim] != self.dim:
-            raise ValueError(f"x must have shape {layout}; got {tuple(x.shape)}")
-        check_device("the codebook", self._codebook.embed, x)
-        if mask is not None:
-            check_rows("mask", mask, torch.bool, x, dim)
-
-    def _project(self, projection: nn.Module, x: Tensor) -> Tensor:
-        """Apply a linear map along the channel axis, a channel-first map staying channel-first."""
-        if self.channel_last or x.ndim == 2 or not isinstance(projection, nn.Linear):
-            return projection(x)
-        return F.conv1d(x.flatten(2), projection.weight[:, :, None], projection.bias).unflatten(2, x.shape[2:])
+        count = self._codebook.cluster_size
+        return (count >= 0.03 * count.mean(1, keepdim=True)).float().mean()
 
     def extra_repr(self) -> str:
         parts = [f"dim={self.dim}", f"codebook_size={self.codebook_size}"]
         parts += [f"codebook_dim={self.codebook_dim}"] if self.codebook_dim != self.dim else []
+        parts += [f"heads={self.heads}"] if self.heads > 1 else []
+        parts += ["separate_codebook_per_head=True"] if self._heads.separate else []
         parts += [f"metric={self._codebook.metric!r}", f"channel_last={self.channel_last}"]
         parts += ["learnable_codebook=True"] if self._codebook.learnable else [f"decay={self._codebook.decay}"]
         parts += ["freeze_codebook=True"] if self.freeze_codebook else []
-        parts += ["rotation_trick=True"] if self.rotation_trick else []
-        return ", ".join([*parts, f"commitment_weight={self.commitment_weight}"])
+        parts += [f"estimator={self.estimator!r}"] if self.estimator != "straight_through" else []
+        parts += ["stochastic_sample_codes=True"] if self.stochastic_sample_codes else []
+        return ", ".join([*parts, f"commitment_weight={self.commitment_weight}", *self.regularizers.shown()])

@@ -471,7 +471,7 @@ BAD: list[tuple[str, Any]] = [
     ("codebook_size must be at least 1; got -2", lambda: VectorQuantize(4, -2)),
     (r"decay must lie in \[0, 1\]; got 1.1", lambda: VectorQuantize(4, 4, decay=1.1)),
     ("commitment_weight must be at least 0; got -1", lambda: VectorQuantize(4, 4, commitment_weight=-1)),
-    ("threshold_ema_dead_code must be None or at least 0", lambda: VectorQuantize(4, 4, threshold_ema_dead_code=-1)),
+    ("threshold_ema_dead_code must be at least 0; got -1", lambda: VectorQuantize(4, 4, threshold_ema_dead_code=-1)),
     (
         "learnable_codebook and ema_update are both True",
         lambda: VectorQuantize(4, 4, learnable_codebook=True, ema_update=True),
