@@ -66,6 +66,16 @@ def indices_of(codes: Tensor, levels: list[int], variant: str) -> Tensor:
     return (digits.round().long() * _places(count)).sum(-1)
 
 
+def bounded(x: Tensor, levels: list[int], variant: str) -> Tensor:
+    """x [..., D] in units of the levels, not rounded; differentiable."""
+    scheme = bounds(levels, variant)
+    half, shift = (torch.tensor(values, dtype=x.dtype, device=x.device) for values in (scheme.half, scheme.shift))
+    y = (x + shift) * scheme.gain
+    centre = [(n - 1) / 2 if scheme.symmetric else -0.5 * (n % 2 == 0) for n in levels]
+    y = (y.clamp(-1, 1) if scheme.hard else y.tanh()) * half
+    return y + torch.tensor(centre, dtype=x.dtype, device=x.device)
+
+
 def _places(count: Tensor) -> Tensor:
     """What a digit of each dimension counts; the first is the lowest."""
     return torch.cat([count.new_ones(1), count[:-1].cumprod(0)])

@@ -64,7 +64,7 @@ class _SumOverRanks(Function):
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
-        return collectives.wait_tensor(collectives.all_reduce(x, "sum", dist.group.WORLD))
+        return collectives.wait_tensor(collectives.all_reduce(x, "sum", dist.distributed_c10d._get_default_group()))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

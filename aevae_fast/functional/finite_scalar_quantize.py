@@ -9,6 +9,7 @@ from torch.autograd import Function
 from .. import reference
 from ._autograd import first_order
 from ._checks import as_rows, check_choice, check_input, check_rows
+from ._codebooks import Parts, check_codebooks
 from ._dispatch import Impl, choose, run
 from ._levels import VARIANTS, Bounds, bounds, check_levels
 
@@ -19,6 +20,7 @@ def finite_scalar_quantize(
     *,
     variant: str = "tanh",
     noise_dropout: float = 0.0,
+    codebooks: int | None = None,
     mask: Tensor | None = None,
     dim: int = -1,
     impl: Impl | None = None,
@@ -27,22 +29,24 @@ def finite_scalar_quantize(
     (arXiv:2309.15505).
 
     Args:
-        x: vectors of size D along axis `dim`, any strides: `[..., D]`, or `[B, D, H, W]` with `dim=1`, read and written
-            in place. float16, bfloat16, float32; float64 goes to the reference.
+        x: vectors of D entries along axis `dim`, any strides: `[..., D]`, or `[B, D, H, W]` with `dim=1`, read and
+            written in place. float16, bfloat16, float32; float64 goes to the reference.
         levels: how many each of the D dimensions has: at least 3, or 2 for a symmetric variant. There are as many codes
             as their product.
         variant: how an entry is bounded and rounded to one of L levels.
             "tanh": tanh(x + shift)·(L - 1)/2·1.001 - offset, half to even, over ⌊L/2⌋; offset is ½ where L is even, and
-            shift takes 0 to 0. vector-quantize-pytorch since 1.12, Cosmos.
-            "tan": the paper's listing and that library before: the shift by a tangent, and 0.999.
+            shift takes 0 to 0. vector-quantize-pytorch of 1.14 and later, Cosmos.
+            "tan": the paper's listing, and that library at 1.10: the shift by a tangent, and 0.999.
             "ifsq": 2σ(1.6·x) - 1 in place of tanh, nothing stretched: nearer to uniform use of the levels.
             "symmetric": 2·⌊(L - 1)·(tanh(x) + 1)/2 + ½⌋/(L - 1) - 1; Parker et al. 2024 (arXiv:2411.19842).
             "clamp", "symmetric_clamp": as "tanh" and "symmetric" with a clamp to [-1, 1] in place of tanh.
         noise_dropout: share of the entries whose value is not rounded but takes uniform noise, one level wide, from
             torch's generator: what rounding looks like to a decoder, with a smooth gradient (Parker et al., section
             3.2). Indices and gradients are as without.
+        codebooks: x holds so many vectors of D entries, one after the other; indices get a last axis for them. None:
+            one, and no axis.
         mask: bool, x's shape without `dim`, True for vectors that count.
-        dim: the axis of x that holds D.
+        dim: the axis of x that holds the vectors.
         impl: force "reference", "portable" or "triton"; None lets the device decide.
 
     Returns:
@@ -55,9 +59,10 @@ def finite_scalar_quantize(
     check_choice("variant", variant, VARIANTS)
     counts = check_levels(levels, variant)
     check_input(x, dim)
-    if x.shape[dim] != len(counts):
+    check_codebooks(codebooks, x, dim)
+    if x.shape[dim] != len(counts) * (codebooks or 1):
         raise ValueError(
-            f"x must hold vectors of size {len(counts)} (one entry for each of levels) along dim {dim}; "
+            f"x must hold {codebooks or 1} times {len(counts)} entries (one for each of levels) along dim {dim}; "
             f"got x of shape {tuple(x.shape)} and levels {counts}"
         )
     if not 0 <= noise_dropout <= 1:
@@ -65,16 +70,18 @@ def finite_scalar_quantize(
     if mask is not None:
         check_rows("mask", mask, torch.bool, x, dim)
     impl_ = choose(impl, x)
-    last = x.movedim(dim, -1)
+    parts = Parts(x, dim, codebooks)
+    last, mask = parts.last(x), parts.mask(mask)
     noise = _draw(last, noise_dropout) if noise_dropout > 0 else None
     if impl_ == "reference":
         quantized, indices = reference.finite_scalar_quantize(last, counts, variant=variant, mask=mask, noise=noise)
-        return quantized.movedim(-1, dim), indices
-    rows = as_rows(x, dim)
-    row_mask = None if mask is None else mask.reshape(rows.shape[:2])
-    row_noise = None if noise is None else noise.reshape(rows.shape)
-    quantized, indices = _FiniteScalarQuantize.apply(rows, row_mask, row_noise, bounds(counts, variant), impl_)
-    return quantized.reshape(last.shape).movedim(-1, dim), indices.reshape(last.shape[:-1])
+    else:
+        rows = as_rows(last, -1)
+        row_mask = None if mask is None else mask.reshape(rows.shape[:2])
+        row_noise = None if noise is None else noise.reshape(rows.shape)
+        args = (rows, row_mask, row_noise, bounds(counts, variant), impl_)
+        quantized, indices = _FiniteScalarQuantize.apply(*args)
+    return parts.restored(quantized), parts.indices(indices)
 
 
 def _draw(x: Tensor, share: float) -> Tensor:

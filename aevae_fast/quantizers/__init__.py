@@ -1,9 +1,27 @@
 """Layers with a discrete bottleneck."""
 
+from .bsq import BSQ
+from .fsq import FSQ
 from .grouped_residual_vq import GroupedResidualVQ
+from .latent_quantize import LatentQuantize
+from .lfq import LFQ
 from .loading import LoadsWhole
+from .residual_fsq import ResidualFSQ
+from .residual_lfq import ResidualLFQ
 from .residual_vq import ResidualVQ
 from .updates import update_codebooks
 from .vector_quantize import VectorQuantize
 
-__all__ = ["GroupedResidualVQ", "LoadsWhole", "ResidualVQ", "VectorQuantize", "update_codebooks"]
+__all__ = [
+    "BSQ",
+    "FSQ",
+    "LFQ",
+    "GroupedResidualVQ",
+    "LatentQuantize",
+    "LoadsWhole",
+    "ResidualFSQ",
+    "ResidualLFQ",
+    "ResidualVQ",
+    "VectorQuantize",
+    "update_codebooks",
+]
