@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
-from .options import MOST_STEPS, WIDEST_LAYER, BatchSize, LearningRate, with_training_options
+from .options import MOST_STEPS, WIDEST_LAYER, BatchSize, LearningRate, Schedule, with_training_options
 
 _MODEL, _RUN = "Model", "Run"
 
 
-@with_training_options(without=("data", "image_size", "steps", "batch_size", "learning_rate"))
+@with_training_options(without=("data", "image_size", "steps", "batch_size", "learning_rate", "schedule"))
 def codec(
     context: typer.Context,
     stages: Annotated[
@@ -39,6 +39,7 @@ def codec(
     ] = None,
     batch_size: BatchSize = 8,
     learning_rate: LearningRate = 4e-3,
+    schedule: Schedule = "cosine",
 ) -> None:
     """Train a small audio codec: sound becomes frames of codes, a few stages of them, and sound again.
 

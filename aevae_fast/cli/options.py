@@ -25,6 +25,12 @@ ImageSize = Annotated[
     ),
 ]
 LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate (Adam).", rich_help_panel=_RUN)]
+Schedule = Annotated[
+    str,
+    typer.Option(
+        help="How the learning rate goes: constant, or cosine, down to 0 at the last step.", rich_help_panel=_RUN
+    ),
+]
 BatchSize = Annotated[int, typer.Option(help="Images a step.", min=1, rich_help_panel=_RUN)]
 Seed = Annotated[
     int,
@@ -75,6 +81,7 @@ def _training(
     ] = None,
     batch_size: BatchSize = 64,
     learning_rate: LearningRate = 1e-3,
+    schedule: Schedule = "constant",
     seed: Seed = 0,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.", rich_help_panel=_RUN)] = "32-true",

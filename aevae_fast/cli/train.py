@@ -7,6 +7,7 @@ import typer
 from .code_prior import code_prior
 from .codec import codec
 from .options import MOST_STEPS, WIDEST_LATENT, WIDEST_LAYER, with_training_options
+from .vqvae import tokenizer, vqvae
 
 train_app = typer.Typer(help="Train a model on images.", no_args_is_help=True)
 
@@ -83,28 +84,7 @@ def _train() -> None:
     """Train a model on images."""
 
 
-@train_app.command()
-@with_training_options
-def vqvae(
-    context: typer.Context,
-    codebook_size: Annotated[int, typer.Option(help="Number of codes.", max=2**20, rich_help_panel=_MODEL)] = 512,
-    codebook_dim: Annotated[int, typer.Option(help="Width of a code.", max=WIDEST_LAYER, rich_help_panel=_MODEL)] = 64,
-    channels: _Channels = 64,
-    downsampling_factor: Annotated[
-        int,
-        typer.Option(
-            help="Image side over side of the grid of codes (2, 4, 8, ...).", max=4096, rich_help_panel=_MODEL
-        ),
-    ] = 4,
-    commitment_weight: Annotated[
-        float, typer.Option(help="Weight that ties the encoder to the codes.", rich_help_panel=_MODEL)
-    ] = 0.25,
-    decay: Annotated[
-        float, typer.Option(help="Decay of the codebook's moving averages.", rich_help_panel=_MODEL)
-    ] = 0.99,
-) -> None:
-    """Train a VQ-VAE: images become grids of codes, and images again."""
-    _run(context, "vqvae")
+train_app.command()(vqvae)
 
 
 @train_app.command()
@@ -210,8 +190,9 @@ def beta_tcvae(
     _run(context, "beta-tcvae")
 
 
+for _command in (tokenizer, codec):
+    train_app.command()(_command)
 train_app.command("code-prior")(code_prior)
-train_app.command()(codec)
 
 
 def _run(context: typer.Context, family: str) -> None:

@@ -4,7 +4,7 @@ from .batches import TrainingBatches, collate_images, evaluation_batches
 from .bundled import digits, mnist
 from .image_folder import ImageFiles, folder
 from .images import Chosen, ImageDataset, ImageSplits, ImageTensor, image_of, labels_of, spread
-from .photo_patches import PhotoPatches, photos
+from .photo_patches import PhotoPatches, photos, whole_photos
 from .sounds import Clips, SoundSplits, synthesised_sounds, write_wav
 from .sources import SOURCES, load_images
 from .splits import random_split, stratified_split
@@ -40,5 +40,6 @@ __all__ = [
     "sprites",
     "stratified_split",
     "synthesised_sounds",
+    "whole_photos",
     "write_wav",
 ]

@@ -64,3 +64,13 @@ def photos(image_size: int = 32) -> ImageSplits:
     train = PhotoPatches([photo[:, :, :-border] for photo in pictures], image_size, _STRIDE)
     held_out = PhotoPatches([photo[:, :, -border:] for photo in pictures], image_size, image_size)
     return ImageSplits("photos", train, held_out)
+
+
+def whole_photos(images: ImageSplits) -> tuple[list[Tensor], int]:
+    """The photographs that these patches were cut from, float32 `[3, H, W]` with values in [0, 1], and how many pixels
+    at their right border are held out; none of other images."""
+    train, held_out = images.train, images.held_out
+    if not (isinstance(train, PhotoPatches) and isinstance(held_out, PhotoPatches)):
+        return [], 0
+    joined = [torch.cat(parts, 2).float() / 255 for parts in zip(train.photos, held_out.photos, strict=True)]
+    return joined, held_out.photos[0].shape[2]

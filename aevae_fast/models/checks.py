@@ -98,16 +98,3 @@ def check_images(x: Tensor, in_channels: int, factor: int) -> None:
         raise ValueError(
             f"x: expected H and W divisible by downsampling_factor={factor}, got {x.shape[2]}x{x.shape[3]}"
         )
-
-
-def check_indices(indices: Tensor, codebook_size: int) -> None:
-    """Raise TypeError or ValueError unless `indices` is an integer `[B, h, w]` with values in `[0, K)`."""
-    if indices.dtype not in INTEGERS:
-        raise TypeError(f"indices: expected an integer tensor, got {indices.dtype}")
-    if indices.ndim != 3:
-        raise ValueError(f"indices: expected shape [B, h, w], got {list(indices.shape)}")
-    if indices.numel() and not (indices.min() >= 0 and indices.max() < codebook_size):
-        raise ValueError(
-            f"indices: expected values in [0, {codebook_size}) (codebook_size), "
-            f"got [{int(indices.min())}, {int(indices.max())}]"
-        )

@@ -32,13 +32,13 @@ def _residual(dim: int, codebook_size: int, stages: int, **options: Any) -> nn.M
 def _fsq(dim: int, codebook_size: int, stages: int, **options: Any) -> nn.Module:
     if codebook_size not in _LEVELS:
         raise ValueError(f"codebook_size: expected one of {', '.join(map(str, _LEVELS))} for fsq, got {codebook_size}")
-    return quantizers.FSQ(list(_LEVELS[codebook_size]), dim=dim, channel_last=False, **options)
+    return quantizers.FSQ(_LEVELS[codebook_size], dim=dim, channel_first=True, **options)
 
 
 def _lfq(dim: int, codebook_size: int, stages: int, **options: Any) -> nn.Module:
     if codebook_size < 2 or codebook_size & (codebook_size - 1):
         raise ValueError(f"codebook_size: expected a power of two for lfq, got {codebook_size}")
-    return quantizers.LFQ(dim=dim, codebook_size=codebook_size, channel_last=False, **options)
+    return quantizers.LFQ(dim=dim, codebook_size=codebook_size, channel_first=True, **options)
 
 
 QUANTIZERS: dict[str, Callable[..., nn.Module]] = {"vq": _vq, "residual": _residual, "fsq": _fsq, "lfq": _lfq}

@@ -1,6 +1,5 @@
 """VQ-VAE: an image autoencoder whose bottleneck is a grid of codebook indices (van den Oord et al., 2017)."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -8,13 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aevae_fast.quantizers import VectorQuantize
 from aevae_fast.quantizers.loading import LoadsWhole
 
 from .checks import (
     check_image_size,
     check_images,
-    check_indices,
     check_not_negative,
     check_positive,
     check_stages,
@@ -22,6 +19,16 @@ from .checks import (
 )
 from .code_prior import CodePrior
 from .convolutional import ConvolutionalDecoder, ConvolutionalEncoder
+from .discrete import (
+    WITH_CODEBOOK,
+    bits,
+    check_code_indices,
+    decode_indices,
+    has_stages,
+    make_quantizer,
+    quantize,
+    stage_sizes,
+)
 from .modes import evaluation_mode
 
 
@@ -30,10 +37,10 @@ class VQVAEOutput(NamedTuple):
 
     Attributes:
         reconstruction: `[B, C, H, W]`.
-        indices: chosen codes, int64 `[B, h, w]`.
+        indices: chosen codes, int64 `[B, h, w]`, or `[B, h, w, Q]` of a residual quantizer.
         loss: scalar to minimise, `reconstruction_loss + quantizer_loss`.
         reconstruction_loss: scalar, mean squared error divided by `data_variance`.
-        quantizer_loss: scalar, what the quantizer adds (commitment), weights included.
+        quantizer_loss: scalar, what the quantizer adds (commitment, summed over stages), weights included.
     """
 
     reconstruction: Tensor
@@ -47,7 +54,7 @@ class VQVAE(LoadsWhole):
     """Convolutional VQ-VAE for images.
 
     The objective is `mse / data_variance + commitment_weight * mean((z - code)²)`; the codebook follows the encoder by
-    exponential moving averages.
+    exponential moving averages. Other quantizers add what is theirs in place of the commitment term.
 
     Args:
         in_channels: channels C of the image (1 grey, 3 colour).
@@ -56,16 +63,19 @@ class VQVAE(LoadsWhole):
         channels: width of encoder and decoder.
         downsampling_factor: image side over code-grid side; a power of two.
         residual_blocks: residual blocks in the encoder and as many in the decoder.
-        codebook_size: number of codes K.
+        codebook_size: number of codes K, of each stage.
         codebook_dim: width D of a code, and of the encoder's output.
+        stages: codes a position; 1 but for the quantizer "residual".
         commitment_weight: weight of the commitment term (β in the paper, 0.25 there).
         decay: decay of the moving averages that move the codebook.
         data_variance: variance of the images' values; puts the reconstruction term on the scale of 1.
-        quantizer_options: further arguments of `aevae_fast.quantizers.VectorQuantize`.
+        quantizer_options: further arguments of the quantizer's class in `aevae_fast.quantizers`.
         encoder: own module, `[B, C, H, W]` to `[B, codebook_dim, h, w]`.
         decoder: own module, the way back.
-        quantizer: own module. `quantizer(z)` maps `z [B, D, h, w]` to `(quantized [B, D, h, w], indices [B, h, w],
-            loss)`; `quantizer.get_codes_from_indices(indices)` gives `[B, D, h, w]`; `quantizer.codebook_size` is K,
+        quantizer: "vq"; "residual": `stages` codebooks one after another; "fsq": finite scalar quantization, with about
+            256, 1024, 4096, 16384 or 65536 codes; "lfq": lookup-free quantization. Or an own module: `quantizer(z)`
+            maps `z [B, D, h, w]` to `(quantized [B, D, h, w], indices [B, h, w], loss)`;
+            `quantizer.get_codes_from_indices(indices)` gives `[B, D, h, w]`; `quantizer.codebook_size` is K,
             `quantizer.codebook` is `[K, D]`.
 
     Raises:
@@ -83,13 +93,14 @@ class VQVAE(LoadsWhole):
         residual_blocks: int = 2,
         codebook_size: int = 512,
         codebook_dim: int = 64,
+        stages: int = 1,
         commitment_weight: float = 0.25,
         decay: float = 0.99,
         data_variance: float = 1.0,
         quantizer_options: Mapping[str, Any] | None = None,
         encoder: nn.Module | None = None,
         decoder: nn.Module | None = None,
-        quantizer: nn.Module | None = None,
+        quantizer: str | nn.Module = "vq",
     ) -> None:
         super().__init__()
         sizes = {
@@ -97,11 +108,12 @@ class VQVAE(LoadsWhole):
             "channels": channels,
             "codebook_size": codebook_size,
             "codebook_dim": codebook_dim,
+            "stages": stages,
         }
         check_whole(**sizes, residual_blocks=residual_blocks, downsampling_factor=downsampling_factor)
         check_positive(**sizes, data_variance=data_variance)
         check_not_negative(residual_blocks=residual_blocks, commitment_weight=commitment_weight, decay=decay)
-        stages = check_stages(downsampling_factor)
+        halvings = check_stages(downsampling_factor)
         self.image_size = check_image_size(image_size, downsampling_factor)
         self.in_channels = in_channels
         self.downsampling_factor = downsampling_factor
@@ -116,32 +128,44 @@ class VQVAE(LoadsWhole):
             "data_variance": data_variance,
             "quantizer_options": dict(quantizer_options or {}),
         }
+        if isinstance(quantizer, str):
+            self.config["quantizer"] = quantizer
         own = {"encoder": encoder, "decoder": decoder, "quantizer": quantizer}
-        self.own_parts = [name for name, part in own.items() if part is not None]
+        self.own_parts = [name for name, part in own.items() if not (part is None or part is self.config.get(name))]
 
-        body = (in_channels, channels, codebook_dim, stages, residual_blocks)
+        body = (in_channels, channels, codebook_dim, halvings, residual_blocks)
         self.encoder = ConvolutionalEncoder(*body) if encoder is None else encoder
         self.decoder = ConvolutionalDecoder(*body) if decoder is None else decoder
-        if quantizer is None:
-            quantizer = VectorQuantize(
-                dim=codebook_dim,
-                codebook_size=codebook_size,
-                commitment_weight=commitment_weight,
-                decay=decay,
-                accept_image_fmap=True,
-                **self.config["quantizer_options"],
-            )
+        if isinstance(quantizer, str):
+            moves = {"commitment_weight": commitment_weight, "decay": decay} if quantizer in WITH_CODEBOOK else {}
+            options = moves | self.config["quantizer_options"]
+            quantizer = make_quantizer(quantizer, codebook_dim, codebook_size, stages, options)
         self.quantizer = quantizer
 
     @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Number of codes of each stage: one number but for a residual quantizer."""
+        return stage_sizes(self.quantizer)
+
+    @property
     def codebook_size(self) -> int:
-        """Number of codes K."""
-        return int(self.quantizer.codebook_size)  # type: ignore[arg-type]
+        """Number of codes K, of the first stage."""
+        return self.codebook_sizes[0]
+
+    @property
+    def has_stages(self) -> bool:
+        """Whether a position takes several codes, so that indices have a last axis."""
+        return has_stages(self.quantizer)
 
     @property
     def codebook(self) -> Tensor:
-        """The codes, `[K, D]`."""
-        return self.quantizer.codebook  # type: ignore[return-value]
+        """The codes, `[K, D]`, of the first stage."""
+        if isinstance(getattr(self.quantizer, "codebook", None), Tensor):
+            return self.quantizer.codebook  # type: ignore[return-value]
+        every = torch.arange(self.codebook_size, device=next(self.encoder.parameters()).device)
+        return decode_indices(self.quantizer, every.view(-1, 1, 1, 1) if self.has_stages else every.view(-1, 1, 1))[
+            :, :, 0, 0
+        ]
 
     @property
     def code_grid(self) -> tuple[int, int]:
@@ -151,9 +175,9 @@ class VQVAE(LoadsWhole):
 
     @property
     def bits_per_image(self) -> float:
-        """Bits that store the indices of one image of `image_size` at a fixed length, `h * w * log2(K)`."""
+        """Bits that store the indices of one image of `image_size` at a fixed length, `h * w * Σ log2 K`."""
         height, width = self.code_grid
-        return height * width * math.log2(self.codebook_size)
+        return height * width * bits(self.codebook_sizes)
 
     def forward(self, x: Tensor) -> VQVAEOutput:
         """Encode, quantize, decode, and weigh the result.
@@ -167,31 +191,31 @@ class VQVAE(LoadsWhole):
         """
         check_images(x, self.in_channels, self.downsampling_factor)
         z = self.encoder(x)
-        quantized, indices, quantizer_loss = self.quantizer(z)
+        quantized, indices, quantizer_loss = quantize(self.quantizer, z)
         reconstruction = self.decoder(quantized)
         reconstruction_loss = F.mse_loss(reconstruction, x) / self.data_variance
-        quantizer_loss = quantizer_loss.sum()
         loss = reconstruction_loss + quantizer_loss
         return VQVAEOutput(reconstruction, indices, loss, reconstruction_loss, quantizer_loss)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Indices, int64 `[B, h, w]`, of the images `x [B, C, H, W]`; the codebook stays as it is."""
+        """Indices, int64 `[B, h, w]` or `[B, h, w, Q]`, of the images `x [B, C, H, W]`; the codebook stays as it is."""
         check_images(x, self.in_channels, self.downsampling_factor)
         with evaluation_mode(self):
-            return self.quantizer(self.encoder(x))[1]
+            return quantize(self.quantizer, self.encoder(x))[1]
 
     @torch.no_grad()
     def decode(self, indices: Tensor) -> Tensor:
-        """Images `[B, C, H, W]`, values clamped to [0, 1], from indices `[B, h, w]` as `encode` gives them.
+        """Images `[B, C, H, W]`, values clamped to [0, 1], from indices as `encode` gives them; of a residual quantizer
+        also from those of the first stages, `[B, h, w, n]`.
 
         Raises:
             TypeError: `indices` is not an integer tensor.
-            ValueError: not three dimensions, or an index outside `[0, K)`.
+            ValueError: another number of dimensions, or an index outside `[0, K)`.
         """
-        check_indices(indices, self.codebook_size)
+        check_code_indices(indices, self.quantizer, "h", "w")
         with evaluation_mode(self):
-            codes = self.quantizer.get_codes_from_indices(indices.long())  # type: ignore[operator]
+            codes = decode_indices(self.quantizer, indices.long())
             weight = next(self.decoder.parameters(), codes)  # the codes are float32 in a half-precision model too
             return self.decoder(codes.to(weight.dtype)).clamp(0, 1)
 
@@ -213,6 +237,7 @@ class VQVAE(LoadsWhole):
         Raises:
             TypeError, ValueError: an argument that is out of range, or a prior over another number of codes.
         """
+        self.check_one_code()
         if prior.codebook_size != self.codebook_size:
             raise ValueError(
                 f"prior: expected one over {self.codebook_size} codes (codebook_size), got {prior.codebook_size}"
@@ -220,7 +245,14 @@ class VQVAE(LoadsWhole):
         codes = prior.sample(n, generator=generator, temperature=temperature)
         return self.decode(codes.to(self.codebook.device))
 
+    def check_one_code(self) -> None:
+        """Raise ValueError if a position takes several codes, which a `CodePrior` does not foretell."""
+        if self.has_stages:
+            raise ValueError(
+                f"quantizer: expected one code a position for a prior over them, got {len(self.codebook_sizes)} stages"
+            )
+
     def extra_repr(self) -> str:
         height, width = self.image_size
         grid = "x".join(map(str, self.code_grid))
-        return f"image={self.in_channels}x{height}x{width}, codes={grid} of {self.codebook_size}"
+        return f"image={self.in_channels}x{height}x{width}, codes={grid} of {' + '.join(map(str, self.codebook_sizes))}"

@@ -17,7 +17,7 @@ from aevae_fast.data import ImageSplits, TrainingBatches
 from .callbacks import History, LastCheckpoint, StopOnSignal
 from .checkpoint import check_checkpoint, checkpoint_file
 from .health import QuantizerHealth
-from .module import TrainingModule
+from .module import SCHEDULES, TrainingModule
 from .progress import progress_callback, quiet_lightning
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -51,6 +51,7 @@ def fit(
     steps: int,
     batch_size: int = 64,
     learning_rate: float = 1e-3,
+    schedule: str = "constant",
     seed: int = 0,
     device: str = "auto",
     precision: str = "32-true",
@@ -62,7 +63,8 @@ def fit(
     """Train `model` up to `steps` optimizer steps; TensorBoard logs and the state of the run go to `out`.
 
     A run that was stopped and resumed ends with the same bits as one that was not, on the same device, where images are
-    loaded in this process (`workers=0`). Ctrl-C and SIGTERM end training after the running step, with its state saved.
+    loaded in this process (`workers=0`) and, under the cosine schedule, `steps` are the same. Ctrl-C and SIGTERM end
+    training after the running step, with its state saved.
 
     Args:
         model: `model(images)` returns a named tuple with a scalar `loss`, as `VQVAE` does; trained in place.
@@ -71,6 +73,7 @@ def fit(
         steps: optimizer steps in all, those before a resume included.
         batch_size: images a step.
         learning_rate: Adam's learning rate.
+        schedule: "constant", or "cosine": it rises over the first steps, then falls to 0 at the last.
         seed: decides the order of the images and torch's random numbers.
         device: auto, cpu, cuda or mps.
         precision: 32-true, bf16-mixed or 16-mixed.
@@ -85,9 +88,9 @@ def fit(
         FileNotFoundError: `resume` without a state in `out`.
         TrainingDiverged: the loss became NaN or infinite; the last saved state stays.
     """
-    check_options(steps, learning_rate, device, precision)
+    check_options(steps, learning_rate, device, precision, schedule)
     batches = TrainingBatches(images.train, batch_size, seed, workers)
-    module, file = TrainingModule(model, learning_rate), checkpoint_file(out)
+    module, file = TrainingModule(model, learning_rate, schedule, steps), checkpoint_file(out)
     if resume:
         check_checkpoint(file, module, steps)
     every = max(1, steps // 20)
@@ -115,12 +118,14 @@ def fit(
     return FitResult(trainer.global_step, history, health, stop.received, trainer.strategy.root_device)
 
 
-def check_options(steps: int, learning_rate: float, device: str, precision: str) -> None:
+def check_options(steps: int, learning_rate: float, device: str, precision: str, schedule: str = "constant") -> None:
     """Raise ValueError naming the first option of `fit` that is out of range or not to be had on this machine."""
     if steps < 1:
         raise ValueError(f"steps: expected at least 1, got {steps}")
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
     if precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
     if device not in DEVICES:

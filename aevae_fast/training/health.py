@@ -14,7 +14,7 @@ from .layer_health import layer_health, quantizers_in
 
 MEASURES = ("usage", "perplexity", "dead_codes", "residual_energy")
 
-Seen = tuple[Tensor, Tensor]  # what went into a quantizer, and the indices that came out
+Seen = tuple[Tensor, Tensor | None]  # what went into a quantizer: vectors, and a mask
 
 
 class QuantizerHealth(Callback):
@@ -26,11 +26,10 @@ class QuantizerHealth(Callback):
     Of stages with a running count (`VectorQuantize`, alone or in a residual layer) usage, perplexity and dead codes are
     those of the running count, over the last 1 / (1 - decay) steps and all ranks: a code is dead below 3% of the mean.
     Of others they are those of the last batch on this rank, and a code is dead that does not come in it. The residual
-    energy is that of the last batch: what the first q stages leave of the energy of what went in. It is not logged for
-    a stage that the batch did not use.
+    energy is that of the last batch: what the first q stages leave of the energy of what went in, in `eval()`, so that
+    stages are there that quantize-dropout left out.
 
-    Between two looks a step only keeps references to what went in and came out; a look waits for the device once for
-    each layer.
+    Between two looks a step only keeps references to what went in; a look waits for the device once for each layer.
 
     Args:
         every: steps between two looks; the last step always has one.
@@ -55,7 +54,9 @@ class QuantizerHealth(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._layers = dict(quantizers_in(pl_module))
-        self._hooks = [layer.register_forward_hook(self._remember(name)) for name, layer in self._layers.items()]
+        self._hooks = [
+            layer.register_forward_hook(self._remember(name), with_kwargs=True) for name, layer in self._layers.items()
+        ]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -81,9 +82,10 @@ class QuantizerHealth(Callback):
         self.history = state_dict["history"]
 
     def _remember(self, name: str) -> Callable[..., None]:
-        def hook(layer: nn.Module, arguments: tuple[Tensor, ...], output: Any) -> None:
+        def hook(layer: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Any], output: Any) -> None:
             if layer.training and arguments:
-                self._seen[name] = (arguments[0].detach(), output[1].detach())
+                mask = arguments[1] if len(arguments) > 1 else named.get("mask")
+                self._seen[name] = (arguments[0].detach(), mask)
 
         return hook
 

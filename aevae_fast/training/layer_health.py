@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from aevae_fast.metrics import StageHealth, code_counts, residual_energies, stage_health
+from aevae_fast.models.modes import evaluation_mode
 
 _ALIVE_FROM = 0.03  # of the mean running count, as the layers' own `usage` has it
 
@@ -25,15 +26,18 @@ def _decodes(module: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def layer_health(quantizer: nn.Module, x: Tensor, indices: Tensor) -> list[StageHealth]:
-    """The health of each stage of `quantizer` (of a layer with several codebooks: of each).
+def layer_health(quantizer: nn.Module, x: Tensor, mask: Tensor | None = None) -> list[StageHealth]:
+    """The health of each stage of `quantizer` (of a layer with several codebooks: of each); its state stays as it is.
 
     Args:
         quantizer: a layer of `aevae_fast.quantizers`.
-        x, indices: what went into it, and the indices that came out; -1 where a row was masked, or a stage left out.
+        x: what goes into it.
+        mask: as the layer takes it; None: all rows count.
     """
     layers = getattr(quantizer, "layers", None)
     stages = [quantizer] if layers is None else list(layers)
+    with evaluation_mode(quantizer):  # all stages, none left out
+        indices = (quantizer(x) if mask is None else quantizer(x, mask=mask))[1]
     running = _running_counts(stages)
     chosen = [indices] if layers is None else list(indices.unbind(-1))
     energy = _energies(quantizer, stages, x, chosen) if _likens(stages) else None
@@ -61,8 +65,7 @@ def _likens(stages: list[nn.Module]) -> bool:
 
 
 def _energies(quantizer: nn.Module, stages: list[nn.Module], x: Tensor, chosen: list[Tensor]) -> Tensor:
-    """Share of the energy that is left after each stage, `[Q]`, where the codes are: behind `project_in`. NaN for a
-    stage that the batch did not use."""
+    """Share of the energy that is left after each stage, `[Q]`, where the codes are: behind `project_in`."""
     layout = getattr(quantizer, "_layout", quantizer)
     rows = x if getattr(layout, "channel_last", True) else x.movedim(1, -1)
     project = getattr(quantizer, "project_in", nn.Identity())
@@ -72,5 +75,4 @@ def _energies(quantizer: nn.Module, stages: list[nn.Module], x: Tensor, chosen: 
         used = (indices >= 0)[..., None]
         so_far = so_far + stage.codebook[indices.clamp(min=0)].where(used, 0.0)  # type: ignore[index]
         partial_sums.append(so_far)
-    energies = residual_energies(rows, partial_sums, kept=(chosen[0] >= 0)[..., None])
-    return energies.where(torch.stack([(indices >= 0).any() for indices in chosen]), torch.nan)
+    return residual_energies(rows, partial_sums, kept=(chosen[0] >= 0)[..., None])

@@ -1,5 +1,6 @@
 """A model as Lightning sees it."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from aevae_fast.metrics import code_counts, perplexity
 
 LOG_EVERY = 10  # steps between two looks at the values of training; each look waits for the device
+SCHEDULES = ("constant", "cosine")
+_WARMUP = 0.02  # share of the steps over which the cosine schedule rises
 
 
 class TrainingModule(LightningModule):
@@ -21,12 +24,21 @@ class TrainingModule(LightningModule):
             that of each stage: the mean of their perplexities). Where the model has `set_step`, it is told the number
             of steps made before each one.
         learning_rate: Adam's learning rate.
+        schedule: "constant", or "cosine": it rises over the first steps, then falls to 0 at the last, along a cosine.
+        steps: optimizer steps in all, for the schedule.
     """
 
-    def __init__(self, model: nn.Module, learning_rate: float) -> None:
+    def __init__(self, model: nn.Module, learning_rate: float, schedule: str = "constant", steps: int = 1) -> None:
         super().__init__()
         self.model = model
-        self.learning_rate = learning_rate
+        self.learning_rate, self.schedule, self.steps = learning_rate, schedule, steps
+
+    def on_train_batch_start(self, batch: Tensor, batch_index: int) -> None:
+        if self.schedule == "cosine":
+            progress = self.global_step / self.steps
+            share = min(1.0, (progress + 1 / self.steps) / _WARMUP) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+            for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+                group["lr"] = share * self.learning_rate
 
     def training_step(self, images: Tensor, batch_index: int) -> Tensor:
         if hasattr(self.model, "set_step"):
@@ -51,6 +63,7 @@ class TrainingModule(LightningModule):
         if not hasattr(self.model, "codebook_sizes"):
             return perplexity(code_counts(indices, int(self.model.codebook_size)))  # type: ignore[arg-type]
         sizes: Sequence[int] = self.model.codebook_sizes  # type: ignore[assignment]
-        counts = [code_counts(*stage) for stage in zip(indices.unbind(-1), sizes, strict=True)]
+        stages = indices.unbind(-1) if len(sizes) > 1 else [indices]
+        counts = [code_counts(*stage) for stage in zip(stages, sizes, strict=True)]
         found = [perplexity(count) for count in counts if count.any()]
         return sum(found) / max(1, len(found))

@@ -68,7 +68,7 @@ def check_run(settings: RunSettings, images: ImageSplits) -> None:
     Raises:
         ValueError, TypeError: a setting is out of range or does not fit the images or this machine.
     """
-    check_options(settings.steps, settings.learning_rate, settings.device, settings.precision)
+    check_options(settings.steps, settings.learning_rate, settings.device, settings.precision, settings.schedule)
     TrainingBatches(images.train, settings.batch_size, settings.seed, settings.workers)
     build_model(settings, images)
 
@@ -117,6 +117,7 @@ def train_run(
         steps=settings.steps,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
+        schedule=settings.schedule,
         seed=settings.seed,
         device=settings.device,
         precision=settings.precision,

@@ -22,6 +22,7 @@ class RunSettings:
         steps: optimizer steps.
         batch_size: images a step.
         learning_rate: Adam's.
+        schedule: how the learning rate goes: constant or cosine.
         seed: decides initial weights, order of images and random numbers.
         device: auto, cpu, cuda or mps.
         precision: 32-true, bf16-mixed or 16-mixed.
@@ -35,6 +36,7 @@ class RunSettings:
     steps: int = 2000
     batch_size: int = 64
     learning_rate: float = 1e-3
+    schedule: str = "constant"
     seed: int = 0
     device: str = "auto"
     precision: str = "32-true"

@@ -124,6 +124,7 @@ class CodePriorFamily(Family):
         vqvae = load_model(folder)
         if not isinstance(vqvae, VQVAE):
             raise ValueError(f"vqvae: expected a VQ-VAE in {folder}, got a {type(vqvae).__name__}")
+        vqvae.check_one_code()
         if settings.fingerprint not in ("", code_fingerprint(folder)):
             raise ValueError(f"vqvae: the VQ-VAE in {folder} is not the one that this prior's training began with")
         encoder = vqvae.to("cuda" if torch.cuda.is_available() and settings.device != "cpu" else "cpu")

@@ -17,6 +17,7 @@ from aevae_fast.models import AudioCodec
 from ..pictures import draw_codec_curves, draw_signal_to_noise, draw_spectrograms, draw_stage_usage, draw_waveforms
 from ..settings import RunSettings
 from .family import Evaluation, Family, History, device_of
+from .usage import usage_numbers, usage_rows
 
 _SHOWN, _HEARD = 4, 8  # clips in a picture, clips as wav files
 _ERROR_FLOOR = 1e-10  # of the signal's energy: an exact reconstruction reads 100 dB instead of infinity
@@ -42,6 +43,7 @@ class CodecSettings(RunSettings):
     steps: int = 1000
     batch_size: int = 8
     learning_rate: float = 4e-3
+    schedule: str = "cosine"
     stages: int = 8
     codebook_size: int = 256
     latent_dim: int = 64
@@ -65,27 +67,13 @@ class CodecEvaluation(Evaluation):
     snr_db: dict[int, float]
     usages: tuple[UsageReport, ...]
 
-    @property
-    def perplexity(self) -> float:
-        """Mean of the stages."""
-        return sum(usage.perplexity for usage in self.usages) / len(self.usages)
-
     def as_dict(self) -> dict[str, Any]:
-        return (
-            super().as_dict()
-            | {f"snr_db_stages_{stages}": level for stages, level in self.snr_db.items()}
-            | {"perplexity": self.perplexity, "dead_codes": sum(usage.dead_codes for usage in self.usages)}
-            | {f"perplexity_stage_{number}": usage.perplexity for number, usage in enumerate(self.usages, 1)}
-        )
+        levels = {f"snr_db_stages_{count}": level for count, level in self.snr_db.items()}
+        return super().as_dict() | levels | usage_numbers(self.usages)
 
     def rows(self) -> dict[str, str]:
-        codes = sum(len(usage.counts) for usage in self.usages)
-        used = codes - sum(usage.dead_codes for usage in self.usages)
         levels = {f"signal to noise, {_stages(count)} (dB)": f"{level:.2f}" for count, level in self.snr_db.items()}
-        return levels | {
-            "codebook perplexity, mean of the stages": f"{self.perplexity:.1f}",
-            "codes used": f"{used} of {codes}",
-        }
+        return levels | usage_rows(self.usages)
 
 
 class CodecFamily(Family):

@@ -6,6 +6,7 @@ from .factors import draw_information
 from .grids import draw_grid, draw_reconstructions, draw_rows, tile
 from .health import draw_stage_health, draw_stage_usage
 from .latent import draw_likelihood_curves
+from .photographs import draw_photographs
 from .sound import draw_codec_curves, draw_signal_to_noise, draw_spectrograms, draw_waveforms
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "draw_grid",
     "draw_information",
     "draw_likelihood_curves",
+    "draw_photographs",
     "draw_reconstructions",
     "draw_rows",
     "draw_signal_to_noise",

@@ -35,12 +35,12 @@ def draw_stage_health(history: dict[str, list], title: str) -> Figure:
             there = np.isfinite(values[:, stage])
             steps = np.array(history["step"])[there].tolist()
             label = f"stage {stage + 1}" if stages <= _FEW or stage in (0, stages - 1) else None
-            curve(axes, steps, values[there, stage].tolist(), colour, label)
+            curve(axes, steps, values[there, stage].tolist(), colour, label, smooth=name == "residual_energy")
         over_steps(axes, _TITLES[name])
         if name == "residual_energy":
             plain_numbers(axes)
         else:
-            axes.set_ylim(0, 103 if name == "usage" else None)
+            axes.set_ylim(0, 103 if name == "usage" else max(1.0, 1.05 * np.nanmax(values)))
     if stages > 1:
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=FONT - 1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from .canvas import BLUE, FONT, GREY, INK, ORANGE, curve, over_steps, plain, shades
 
 _WINDOW, _RANGE_DB, _HIGHEST = 512, 70.0, 5000.0  # samples, dB below the loudest, Hz
-_EXCERPT = 0.03  # seconds of a waveform, from its loudest place on
+_EXCERPT = 0.02  # seconds of a waveform, from its loudest place on
 
 
 def draw_spectrograms(rows: Sequence[Tensor], labels: Sequence[str], sample_rate: int, title: str) -> Figure:
