@@ -5,8 +5,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+Block = tuple[slice, slice]  # of the first two axes
 
-def row_blocks(x: Tensor, rows: int) -> Iterator[tuple[slice, slice]]:
+
+def row_blocks(x: Tensor, rows: int) -> Iterator[Block]:
     """Index pairs that cut `x [B, S, ...]` into blocks of at most `rows` rows: parts of one batch entry where S is
     large, several whole entries where S is small."""
     batch, inner = x.shape[:2]

@@ -141,7 +141,7 @@ def search(rows: Tensor, codes: Codes, workspace: Workspace) -> tuple[Tensor, Te
 
 
 def _exact_distance(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
-    """x [p, D] and codebook [p, D], paired → distance [p] float64."""
+    """x [p, D] and codebook [p, D], paired, → distance [p] float64; or x [p, 1, D] and codebook [K, D] → [p, K]."""
     x, codebook = x.to(wide_dtype(x)), codebook.to(wide_dtype(x))
     if metric == "euclidean":
         return (x - codebook).square_().sum(-1)
@@ -162,6 +162,8 @@ def resolve(x: Tensor, codebook: Tensor, codes: Codes, metric: str) -> Tensor:
 def _compare(x: Tensor, codebook: Tensor, codes: Codes, metric: str) -> Tensor:
     """Finite rows x [n, D] → the indices [n] int64 that float64 gives, the lowest one on a tie."""
     size, dim = codebook.shape
+    if len(x) * size * dim <= _EXACT_ELEMENTS:  # so few that to choose candidates would cost more than to compare all
+        return _exact_distance(x[:, None], codebook, metric).nan_to_num_(torch.inf).argmin(1)
     rows = load_rows(x[None], codes, Workspace(codes, len(x)))
     lower = product(codes.columns[:size], rows)
     norms = codes.norms[:size, None]
