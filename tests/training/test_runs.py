@@ -11,7 +11,14 @@ from aevae_fast.models import load_model
 from aevae_fast.training import evaluate, load_settings, train_run
 from aevae_fast.training.runs import prepare_out
 
-PICTURES = ("code_maps.png", "codebook_usage.png", "curves.png", "reconstructions.png")
+PICTURES = (
+    "code_maps.png",
+    "codebook.png",
+    "codebook_usage.png",
+    "curves.png",
+    "quantizer_health.png",
+    "reconstructions.png",
+)
 
 
 def test_pictures_are_there(run):
@@ -56,11 +63,11 @@ def test_settings_come_back(run, settings, tmp_path):
         ),
         pytest.param(
             b'{"family": "gan"}',
-            r"expected a run of vqvae, vae, ae, beta-tcvae, code-prior, got 'gan'",
+            r"expected a run of vqvae, vae, ae, beta-tcvae, code-prior, codec, got 'gan'",
             id="unknown-family",
         ),
         pytest.param(
-            b'{"colour": 1}', r"expected a run of vqvae, vae, ae, beta-tcvae, code-prior, got None", id="no-family"
+            b'{"colour": 1}', r"expected a run of vqvae, vae, ae, beta-tcvae, code-prior, codec, got None", id="no-family"
         ),
         pytest.param(b"[1]", r"expected the settings of a run, got \[1\]", id="a-list"),
         pytest.param(b"\xff\xfe\x80", "expected the settings of a run", id="no-text"),
