@@ -9,6 +9,7 @@ from torch import Tensor
 from .. import functional
 from ..functional import Impl
 from . import estimators
+from .affine import AffineCodebook
 from .codebook import Codebook
 from .heads import Part
 from .updates import move
@@ -116,5 +117,7 @@ def move_now(book: Codebook, parts: Sequence[Part], indices: Sequence[Tensor], i
         functional.codebook_statistics(part.x, chosen, book.size, dim=part.axis, impl=impl)
         for part, chosen in zip(parts, indices, strict=True)
     ]
+    if isinstance(book, AffineCodebook):
+        book.take(parts, indices)
     counts, sums = (torch.cat(kind).float() for kind in zip(*found, strict=True))
     move([(book, counts, sums)])

@@ -74,9 +74,14 @@ class Regularizers(NamedTuple):
         return self.orthogonal_reg_weight > 0 or self.codebook_diversity_loss_weight > 0
 
     def terms(
-        self, parts: Sequence[Part], codes: Sequence[Tensor], indices: Sequence[Tensor], how: Assignment
+        self,
+        parts: Sequence[Part],
+        codes: Sequence[Tensor],
+        stored: Tensor,
+        indices: Sequence[Tensor],
+        how: Assignment,
     ) -> tuple[Tensor, Tensor]:
-        """Diversity and orthogonality of what parts and codes hold; 0 for one that does not count."""
+        """Diversity of the codes that the parts meet, orthogonality of those stored [H, K, D]; 0 without weight."""
         diversity = orthogonal = codes[0].new_zeros(())
         if self.codebook_diversity_loss_weight > 0:
             temperature = self.codebook_diversity_temperature
@@ -85,8 +90,8 @@ class Regularizers(NamedTuple):
         if self.orthogonal_reg_weight > 0:
             used = None
             if self.orthogonal_reg_active_codes_only:
-                used = torch.stack([used_codes(chosen, len(codes[0])) for chosen in indices])
-            orthogonal = orthogonality(torch.stack(list(codes)), used, self.orthogonal_reg_max_codes)
+                used = torch.stack([used_codes(chosen, stored.shape[1]) for chosen in indices])
+            orthogonal = orthogonality(stored, used, self.orthogonal_reg_max_codes)
         return diversity, orthogonal
 
     def weigh(self, diversity: Tensor, orthogonal: Tensor) -> Tensor:

@@ -44,8 +44,11 @@ def check(given: Mapping[str, Any]) -> None:
     for name in _POSITIVE:
         if not given[name] > 0:
             raise ValueError(f"{name} must be above 0; got {given[name]}")
-    if not 0 <= given["decay"] <= 1:
-        raise ValueError(f"decay must lie in [0, 1]; got {given['decay']}")
+    for name in ("decay", "affine_param_batch_decay", "affine_param_codebook_decay"):
+        if not 0 <= given[name] <= 1:
+            raise ValueError(f"{name} must lie in [0, 1]; got {given[name]}")
+    if given["affine_param"] and given["use_cosine_sim"]:
+        raise ValueError("affine_param and use_cosine_sim are both True; moved codes are no unit vectors")
     check_impl(given["impl"])
 
 

@@ -1,26 +1,24 @@
 """`VectorQuantize`: the layer. Names, argument names and returns follow vector-quantize-pytorch."""
 
-import weakref
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from ..functional import Impl
 from ..functional._checks import check_device
 from . import settings
+from .affine import AffineCodebook
 from .assignment import Assignment, assign, assign_many, cross_entropy, move_now
 from .codebook import Codebook, RowWeight
-from .decoding import look_up
+from .codebook_layer import CodebookLayer
 from .heads import Heads, Part
 from .layout import Layout
-from .loading import LoadsWhole
 from .projection import project
 from .regularizers import LossBreakdown, Regularizers
 
 
-class VectorQuantize(LoadsWhole):
+class VectorQuantize(CodebookLayer):
     """Vector quantization with an EMA or a gradient codebook; van den Oord et al. 2017 (arXiv:1711.00937).
 
     The codebook moves once per `optimizer.step()`: statistics of all backward passes since the last step are joined,
@@ -61,6 +59,8 @@ class VectorQuantize(LoadsWhole):
             random, of those that the batch uses with orthogonal_reg_active_codes_only.
         codebook_diversity_loss_weight: weight of the negative entropy of how the batch uses the codes, in training, by
             softmax(similarity·codebook_diversity_temperature).
+        affine_param: codes follow the running mean and variance of the batches, Huh et al. 2023 (arXiv:2305.08842); the
+            two decays are those of the batches' moments and of the codebook's own.
         learnable_codebook: the codebook is a parameter and moves by its gradient instead of by EMA. None: where
             "diveq", "ibq" or orthogonal_reg_weight need it.
         ema_update: the other way to say it: False for a learnable codebook. Neither: a fixed codebook.
@@ -106,6 +106,9 @@ class VectorQuantize(LoadsWhole):
         orthogonal_reg_max_codes: int | None = None,
         codebook_diversity_loss_weight: float = 0.0,
         codebook_diversity_temperature: float = 100.0,
+        affine_param: bool = False,
+        affine_param_batch_decay: float = 0.99,
+        affine_param_codebook_decay: float = 0.9,
         learnable_codebook: bool | None = None,
         ema_update: bool | None = None,
         freeze_codebook: bool = False,
@@ -139,39 +142,22 @@ class VectorQuantize(LoadsWhole):
         width = heads * codebook_dim
         self.project_in = nn.Linear(dim, width) if dim != width else nn.Identity()
         self.project_out = nn.Linear(width, dim) if dim != width else nn.Identity()
-        self._codebook = Codebook(
-            codebook_dim,
-            codebook_size,
-            metric="cosine" if use_cosine_sim else "euclidean",
-            decay=decay,
-            eps=eps,
-            learnable=learnable,
-            kmeans_init=kmeans_init,
-            kmeans_iters=kmeans_iters,
-            dead_code_threshold=threshold_ema_dead_code,
-            sync=sync_codebook,
-            heads=heads if self._heads.separate else 1,
-        )
+        options: dict[str, Any] = {
+            "metric": "cosine" if use_cosine_sim else "euclidean",
+            "decay": decay,
+            "eps": eps,
+            "learnable": learnable,
+            "kmeans_init": kmeans_init,
+            "kmeans_iters": kmeans_iters,
+            "dead_code_threshold": threshold_ema_dead_code,
+            "sync": sync_codebook,
+            "heads": heads if self._heads.separate else 1,
+        }
+        if affine_param:
+            options |= {"batch_decay": affine_param_batch_decay, "codebook_decay": affine_param_codebook_decay}
+        self._codebook = (AffineCodebook if affine_param else Codebook)(codebook_dim, codebook_size, **options)
         fixed = ema_update is False and not learnable
         self.freeze_codebook = freeze_codebook or fixed
-
-    @property
-    def freeze_codebook(self) -> bool:
-        """Whether the codebook stays as it is in training; gradients reach the encoder all the same."""
-        return self._codebook.frozen
-
-    @freeze_codebook.setter
-    def freeze_codebook(self, frozen: bool) -> None:
-        self._codebook.frozen = frozen
-
-    @property
-    def rotation_trick(self) -> bool:
-        return self.estimator == "rotation"
-
-    @property
-    def codebook(self) -> Tensor:
-        """The codes, `[K, codebook_dim]` float32; `[heads, K, codebook_dim]` where each head has its own."""
-        return self._codebook.codes
 
     def forward(
         self,
@@ -230,12 +216,14 @@ class VectorQuantize(LoadsWhole):
         else:
             results = [assign_many(parts[0], codes, topk, how)]
         found, chosen, losses = zip(*results, strict=True)
+        if by_gradient and isinstance(book, AffineCodebook):
+            found = tuple(book.carry(*given) for given in zip(range(len(parts)), parts, found, chosen, strict=True))
         quantized = self._output(x, self._heads.join(found), mask)
         if indices is None:
             own = losses[0] if len(losses) == 1 else torch.stack(losses).mean(0)
             loss, terms = own, (own.new_zeros(()), own.new_zeros(()))
             if training and self.regularizers.active:
-                terms = self.regularizers.terms(parts, each, chosen, how)
+                terms = self.regularizers.terms(parts, each, book.embed, chosen, how)
                 loss = own + self.regularizers.weigh(*terms)
             returned: tuple[Any, ...] = (quantized, self._heads.join_indices(chosen), loss)
             if return_loss_breakdown:
@@ -284,33 +272,6 @@ class VectorQuantize(LoadsWhole):
             variance=self.directional_reparam_variance if training else 0.0,
             impl=self.impl,
         )
-
-    def step_with(self, optimizer: Optimizer) -> None:
-        """Let the codebook move only when this optimizer steps. Without it any optimizer's step moves a codebook whose
-        statistics wait, which is one too many where, say, a discriminator steps while gradients still accumulate."""
-        self._codebook.optimizer = weakref.ref(optimizer)
-
-    def get_codes_from_indices(self, indices: Tensor) -> Tensor:
-        """indices int64, as forward returns them → what it returned for them: `[..., dim]`, or `[B, dim, ...]` for a
-        channel-first layer; zeros where an index is -1."""
-        codes = look_up(self.codebook, indices, self.heads)
-        weight = getattr(self.project_out, "weight", codes)
-        found = (indices >= 0) if self.heads == 1 else (indices >= 0).any(-1)
-        return self._layout.from_last(self.project_out(codes.to(weight.dtype)).where(found[..., None], 0.0))
-
-    get_output_from_indices = get_codes_from_indices
-
-    @property
-    def perplexity(self) -> Tensor:
-        """exp of the entropy of the codes' running usage, mean over codebooks; 0-d float32 in [1, K], on the device."""
-        share = self._codebook.cluster_size / self._codebook.cluster_size.sum(1, keepdim=True)
-        return torch.special.entr(share).sum(1).exp().mean()
-
-    @property
-    def usage(self) -> Tensor:
-        """Share of the codes whose running usage is at least 3% of uniform; 0-d float32 in [0, 1]."""
-        count = self._codebook.cluster_size
-        return (count >= 0.03 * count.mean(1, keepdim=True)).float().mean()
 
     def extra_repr(self) -> str:
         parts = [f"dim={self.dim}", f"codebook_size={self.codebook_size}"]

@@ -1,0 +1,164 @@
+"""A codebook that follows the mean and variance of the data as a whole; Huh et al. 2023 (arXiv:2305.08842), section 4.
+
+The codes that vectors meet are (e - m_c)·σ_b/σ_c + m_b: the stored codes, moved from running moments of the codebook to
+those of the batches. All codes move with the data, also those that nothing chose.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd import Function
+
+from .codebook import Codebook
+from .heads import Part
+
+_LEAST = 1e-5  # variances count as at least this much
+
+
+class AffineCodebook(Codebook):
+    """Four more buffers, [H, 1, D]: batch_mean, batch_variance, codebook_mean, codebook_variance; and whether the
+    latter two wait for the first batch, as vector-quantize-pytorch names them.
+
+    The moments change where the codebook does, once for each step and for all ranks: a batch's own enter with the step
+    that it belongs to. The first training batch sets them.
+    """
+
+    batch_mean: Tensor
+    batch_variance: Tensor
+    codebook_mean: Tensor
+    codebook_variance: Tensor
+    codebook_mean_needs_init: Tensor
+    codebook_variance_needs_init: Tensor
+
+    def __init__(self, *args: Any, batch_decay: float, codebook_decay: float, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.batch_decay, self.codebook_decay = batch_decay, codebook_decay
+        for name in ("batch", "codebook"):
+            self.register_buffer(f"{name}_mean", torch.zeros_like(self.embed[:, :1]))
+            self.register_buffer(f"{name}_variance", torch.ones_like(self.embed[:, :1]))
+        for name in ("codebook_mean_needs_init", "codebook_variance_needs_init"):
+            self.register_buffer(name, torch.tensor(True))
+        self.needs_moments = True  # the host's copy
+
+    @property
+    def _ratio(self) -> Tensor:
+        """σ_b/σ_c, [H, 1, D]."""
+        return (self.batch_variance.clamp(min=_LEAST) / self.codebook_variance.clamp(min=_LEAST)).sqrt()
+
+    @property
+    def codes(self) -> Tensor:
+        """What vectors meet, `[K, D]`, or `[H, K, D]` of several heads."""
+        codes = (self.embed - self.codebook_mean) * self._ratio + self.batch_mean
+        return codes[0] if self.heads == 1 else codes
+
+    def initialize(self, rows: Tensor, keep: Tensor) -> None:
+        super().initialize(rows, keep)
+        if self.needs_moments and (keep.numel() > 0 or self.shared):
+            self._set_moments(rows, keep)
+
+    @torch.no_grad()
+    def _set_moments(self, rows: Tensor, keep: Tensor) -> None:
+        """By the rows [B, S, H·D] of all ranks that keep [B, S] and are finite."""
+        flat = rows.flatten(0, 1).float()
+        kept = (keep.flatten() & flat.isfinite().all(1))[:, None]
+        flat = flat.where(kept, 0.0)
+        total = torch.cat([flat.sum(0), kept.sum()[None].float()])
+        if self.shared:
+            dist.all_reduce(total)
+        found, mean = total[-1] > 0, total[:-1] / total[-1].clamp(min=1)
+        square = (flat - mean).where(kept, 0.0).square().sum(0)
+        if self.shared:
+            dist.all_reduce(square)
+        variance, mean = (part.view(self.heads, 1, -1) for part in (square / total[-1].clamp(min=1), mean))
+        own = self._own_moments()
+        fresh = {"batch_mean": mean, "batch_variance": variance, "codebook_mean": own[0], "codebook_variance": own[1]}
+        for name, value in fresh.items():
+            getattr(self, name).copy_(value.where(found, getattr(self, name)))
+        self.codebook_mean_needs_init.copy_(~found)
+        self.codebook_variance_needs_init.copy_(~found)
+        self.needs_moments = not torch.compiler.is_compiling() and not bool(found)
+
+    def _own_moments(self) -> tuple[Tensor, Tensor]:
+        variance, mean = torch.var_mean(self.embed, 1, correction=0, keepdim=True)
+        return mean, variance
+
+    def note(self, row: Tensor, usable: Tensor) -> None:
+        """A vector of the batch as a stored code."""
+        mean, ratio, own = (t.transpose(0, 1).flatten(1) for t in (self.batch_mean, self._ratio, self.codebook_mean))
+        super().note((row - mean) / ratio + own, usable)
+
+    # --- the moments of batches, which travel as gradients like counts and sums -----------------------------------
+
+    def carry(self, head: int, part: Part, quantized: Tensor, indices: Tensor) -> Tensor:
+        """quantized, whose gradient also brings home the moments of the vectors that have an index."""
+        return _Carry.apply(quantized, self.moments[head], self._moments_of(head, part, indices))
+
+    def _moments_of(self, head: int, part: Part, indices: Tensor) -> Tensor:
+        """Σ(x - m_b) and Σ(x - m_b)², [2, D]: of differences, since squares of data far from 0 would cancel."""
+        with torch.no_grad():
+            difference = part.x.movedim(part.axis, -1).float() - self.batch_mean[head, 0]
+            difference = difference.where((indices >= 0)[..., None], 0.0).flatten(0, -2)
+            return torch.stack([difference.sum(0), difference.square().sum(0)])
+
+    def take(self, parts: Sequence[Part], indices: Sequence[Tensor]) -> None:
+        """Moments for an update that no gradient brings."""
+        for head, (part, chosen) in enumerate(zip(parts, indices, strict=True)):
+            self.moments[head].grad = self._moments_of(head, part, chosen)
+
+    def _attach(self) -> None:
+        super()._attach()
+        shape, zero = (2, self.embed.shape[2]), torch.zeros((), device=self.embed.device)
+        self.moments = [zero.expand(shape).requires_grad_() for _ in range(self.heads)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "moments"}
+
+    def statistics(self, counts: Tensor, sums: Tensor) -> Tensor:
+        found = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in self.moments]
+        for leaf in self.moments:
+            leaf.grad = None
+        return torch.cat([super().statistics(counts, sums).flatten(), torch.stack(found).flatten()])
+
+    def move(self, statistics: Tensor) -> None:
+        dim = self.embed.shape[2]
+        plain, moments = statistics.split([self.heads * self.size * (2 * dim + 2), 2 * self.heads * dim])
+        plain = plain.view(self.heads, self.size, -1)
+        sums, counts = plain[..., :dim], plain[..., dim : dim + 1]
+        # Sums of vectors as sums of stored codes, by the moments that the forward used.
+        inner = (sums - counts * self.batch_mean) / self._ratio + counts * self.codebook_mean
+        super().move(torch.cat([inner, plain[..., dim:]], 2).flatten(0, 1))
+        n = counts.sum(1, keepdim=True)
+        first, second = (moments.view(self.heads, 2, 1, dim) / n.clamp(min=1)[:, None]).unbind(1)
+        seen = (n > 0).float()
+        variance = (second - first.square()).clamp(min=0)
+        self.batch_variance.lerp_(variance, (1 - self.batch_decay) * seen)
+        self.batch_mean.add_((1 - self.batch_decay) * seen * first)
+        for kept, own in zip((self.codebook_mean, self.codebook_variance), self._own_moments(), strict=True):
+            kept.lerp_(own, (1 - self.codebook_decay) * seen)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        key = prefix + "codebook_mean_needs_init"
+        if bool(state_dict.get(key, False)):  # a peer's that has seen no batch holds anything in these places
+            for name in ("batch_mean", "batch_variance", "codebook_mean", "codebook_variance"):
+                state_dict[prefix + name] = torch.full(self.batch_mean.shape, float("variance" in name))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.needs_moments = bool(self.codebook_mean_needs_init)
+
+
+class _Carry(Function):
+    """A value whose backward also hands `found` to a leaf."""
+
+    @staticmethod
+    def forward(value: Tensor, leaf: Tensor, found: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[2])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        return grad, ctx.saved_tensors[0], None
