@@ -45,10 +45,10 @@ def soft(
     )
     if part.mask is not None:
         found = found.where(part.mask.unsqueeze(part.axis), 0.0)
-    return _Accompanied.apply(found, quantized)
+    return Accompanied.apply(found, quantized)
 
 
-class _Accompanied(Function):
+class Accompanied(Function):
     """value, and a tensor whose backward is to run, with a gradient of 0."""
 
     @staticmethod
