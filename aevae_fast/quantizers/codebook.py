@@ -252,8 +252,7 @@ class Codebook(nn.Module):
         self._attach()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        if prefix + "embed" in state_dict:  # else it is a name of several that share a codebook, and is left out
-            state_dict.setdefault(prefix + "steps", torch.tensor(0, device="cpu"))  # peers' checkpoints lack it
+        state_dict.setdefault(prefix + "steps", torch.tensor(0, device="cpu"))  # peers' checkpoints lack it
         super()._load_from_state_dict(state_dict, prefix, *args)
         self.needs_init = not bool(self.initted)
         if self.candidates.device != self.embed.device:  # built on "meta", loaded with assign=True
