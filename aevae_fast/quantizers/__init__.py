@@ -6,9 +6,12 @@ from .grouped_residual_vq import GroupedResidualVQ
 from .latent_quantize import LatentQuantize
 from .lfq import LFQ
 from .loading import LoadsWhole
+from .random_projection import RandomProjectionQuantizer
 from .residual_fsq import ResidualFSQ
 from .residual_lfq import ResidualLFQ
+from .residual_sim_vq import ResidualSimVQ
 from .residual_vq import ResidualVQ
+from .sim_vq import SimVQ
 from .updates import update_codebooks
 from .vector_quantize import VectorQuantize
 
@@ -19,9 +22,12 @@ __all__ = [
     "GroupedResidualVQ",
     "LatentQuantize",
     "LoadsWhole",
+    "RandomProjectionQuantizer",
     "ResidualFSQ",
     "ResidualLFQ",
+    "ResidualSimVQ",
     "ResidualVQ",
+    "SimVQ",
     "VectorQuantize",
     "update_codebooks",
 ]

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..functional import Impl
 from ..functional._checks import check_choice
 from ..functional._dispatch import check_impl
 from .codebook import RowWeight
@@ -26,6 +27,29 @@ _NOT_NEGATIVE = (
 _POSITIVE = ("eps", "sample_codebook_temp", "codebook_diversity_temperature")
 
 
+def check_sizes(sizes: Mapping[str, Any], least: int = 1) -> None:
+    """
+    Raises:
+        TypeError, ValueError: one is not an int, or below the least.
+    """
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool):
+            raise TypeError(f"{name} must be an int; got {size!r}")
+        if size < least:
+            raise ValueError(f"{name} must be at least {least}; got {size}")
+
+
+def check_weights(weights: Mapping[str, float], impl: Impl | None = None) -> None:
+    """
+    Raises:
+        ValueError: one is negative or NaN, or there is no such implementation.
+    """
+    for name, weight in weights.items():
+        if not weight >= 0:
+            raise ValueError(f"{name} must be at least 0; got {weight}")
+    check_impl(impl)
+
+
 def check(given: Mapping[str, Any]) -> None:
     """Arguments by name; None stands for "not given" and passes.
 
@@ -33,14 +57,9 @@ def check(given: Mapping[str, Any]) -> None:
         TypeError, ValueError: one does not fit, named.
     """
     for name, least in _SIZES.items():
-        size = given[name]
-        if size is not None and (not isinstance(size, int) or isinstance(size, bool)):
-            raise TypeError(f"{name} must be an int; got {size!r}")
-        if size is not None and size < least:
-            raise ValueError(f"{name} must be at least {least}; got {size}")
-    for name in _NOT_NEGATIVE:
-        if given[name] is not None and not given[name] >= 0:
-            raise ValueError(f"{name} must be at least 0; got {given[name]}")
+        if given[name] is not None:
+            check_sizes({name: given[name]}, least)
+    check_weights({name: given[name] for name in _NOT_NEGATIVE if given[name] is not None}, given["impl"])
     for name in _POSITIVE:
         if not given[name] > 0:
             raise ValueError(f"{name} must be above 0; got {given[name]}")
@@ -49,7 +68,6 @@ def check(given: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must lie in [0, 1]; got {given[name]}")
     if given["affine_param"] and given["use_cosine_sim"]:
         raise ValueError("affine_param and use_cosine_sim are both True; moved codes are no unit vectors")
-    check_impl(given["impl"])
 
 
 def estimator_of(given: Mapping[str, Any]) -> str:
