@@ -98,8 +98,8 @@ def residual_vector_quantize(
                 total += code
                 found[:, q] = index
                 errors[number, q] = torch.linalg.vector_norm(residual, dim=1).square_().sum()
-            quantized[block][keep] = total.to(x.dtype).view(*shape, -1)
-            indices[block][..., :used][keep] = found.view(*shape, -1)
+            quantized[block][keep] = total.to(x.dtype).view(*shape, x.shape[2])
+            indices[block][..., :used][keep] = found.view(*shape, used)
 
         return work
 
