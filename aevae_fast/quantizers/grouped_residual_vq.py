@@ -81,24 +81,38 @@ class GroupedResidualVQ(LoadsWhole):
         self,
         x: Tensor,
         mask: Tensor | None = None,
+        indices: Tensor | None = None,
         return_all_codes: bool = False,
         *,
         lens: Tensor | None = None,
         active: Tensor | None = None,
         freeze_codebook: bool = False,
         beam_size: int | None = None,
+        sample_codebook_temp: float | None = None,
     ) -> tuple[Tensor, ...]:
-        """As `ResidualVQ.forward`, with all codes `[G, Q, ..., codebook_dim]`; all groups use the same number of
-        stages."""
+        """As `ResidualVQ.forward`, with indices `[G, ..., Q]`, whose cross-entropy is summed over groups, and all codes
+        `[G, Q, ..., codebook_dim]`; all groups use the same number of stages."""
         mask = self._layout.check(x, mask, lens)
         first = self.residual_quantizers[0]
-        active = first.draw_active(x) if active is None and not freeze_codebook else active
-        options = {"active": active, "freeze_codebook": freeze_codebook, "beam_size": beam_size}
-        parts = zip(self.residual_quantizers, x.chunk(self.groups, self._layout.axis), strict=True)
+        if active is None and indices is None and not freeze_codebook:
+            active = first.draw_active(x)
+        options: dict[str, Any] = {
+            "active": active,
+            "freeze_codebook": freeze_codebook,
+            "beam_size": beam_size,
+            "sample_codebook_temp": sample_codebook_temp,
+        }
+        if indices is not None:
+            self._check_indices(indices)
+        targets = [None] * self.groups if indices is None else list(indices)
+        parts = zip(self.residual_quantizers, x.chunk(self.groups, self._layout.axis), targets, strict=True)
         with together():
-            found = [rvq(part, mask, return_all_codes, **options) for rvq, part in parts]
+            found = [rvq(part, mask, target, return_all_codes, **options) for rvq, part, target in parts]
         quantized, *rest = zip(*found, strict=True)
-        return torch.cat(quantized, self._layout.axis), *(torch.stack(part) for part in rest)
+        output = torch.cat(quantized, self._layout.axis)
+        if indices is not None:
+            return output, torch.stack(rest[0]).sum()
+        return output, *(torch.stack(part) for part in rest)
 
     def get_codes_from_indices(self, indices: Tensor) -> Tensor:
         """indices `[G, ..., Q']` int64 → `[G, Q, ..., codebook_dim]`; as `ResidualVQ.get_codes_from_indices`."""

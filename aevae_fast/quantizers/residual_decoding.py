@@ -7,8 +7,8 @@ from torch import Tensor
 
 
 def check_stage_indices(indices: Tensor, sizes: Sequence[int]) -> None:
-    """indices [..., Q'] int64 of the first Q' stages, each in [-1, K_q). Waits for the device, so not in a program that
-    is being compiled or exported.
+    """indices [..., Q'] int64 of the first Q' stages, each in [-1, K_q). Waits for the device; not while a program or a
+    CUDA graph is being made.
 
     Raises:
         TypeError, ValueError: the dtype, the number of stages or a value does not fit, named.
@@ -19,7 +19,7 @@ def check_stage_indices(indices: Tensor, sizes: Sequence[int]) -> None:
         raise TypeError(f"indices must be torch.int64; got {indices.dtype}")
     if indices.ndim == 0 or not 1 <= indices.shape[-1] <= len(sizes):
         raise ValueError(f"indices must have shape [..., Q], Q at most {len(sizes)}; got {tuple(indices.shape)}")
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or (indices.is_cuda and torch.cuda.is_current_stream_capturing()):
         return
     limits = torch.tensor(sizes[: indices.shape[-1]], device=indices.device)
     wrong = ((indices < -1) | (indices >= limits)).nonzero()

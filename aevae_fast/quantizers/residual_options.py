@@ -3,28 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Options of a stage that the one operation for all stages honours.
-_IN_ONE_OPERATION = {
-    "decay",
-    "eps",
-    "kmeans_init",
-    "kmeans_iters",
-    "threshold_ema_dead_code",
-    "rotation_trick",
-    "commitment_weight",
-    "codebook_weight",
-    "learnable_codebook",
-    "ema_update",
-    "freeze_codebook",
-    "sync_codebook",
-    "impl",
-}
+import torch
+from torch import Tensor
+
+from .codebook import Codebook
+from .vector_quantize import VectorQuantize
+
 _OF_THE_WHOLE = ("heads", "separate_codebook_per_head", "layernorm_after_project_in")
 
 
-def fits_one_operation(options: Mapping[str, Any]) -> bool:
-    """Whether stages with these options, those that are off left aside, run as one operation."""
-    return all(name in _IN_ONE_OPERATION or not value for name, value in options.items())
+def fits_one_operation(stage: VectorQuantize) -> bool:
+    """Whether the operation that does all stages at once does what this stage does."""
+    plain = not stage.use_cosine_sim and not stage.stochastic_sample_codes and not stage.regularizers.active
+    return plain and stage.estimator in ("straight_through", "rotation") and type(stage._codebook) is Codebook
 
 
 def stage_sizes(codebook_size: int | Sequence[int], num_quantizers: int | None, shared: bool) -> tuple[int, ...]:
@@ -73,3 +64,13 @@ def check_beams(at_once: bool, **sizes: int | None) -> None:
             raise ValueError(f"{name} must be at least 1; got {size}")
         if size > 1 and not at_once:
             raise ValueError(f"{name} above 1 needs Euclidean stages without options of their own; got {size}")
+
+
+def check_targets(indices: Tensor, shape: tuple[int, ...]) -> None:
+    """indices whose cross-entropy is wanted; their values are not read, which would wait for the device."""
+    if not isinstance(indices, Tensor):
+        raise TypeError(f"indices must be a torch.Tensor; got {type(indices).__name__}")
+    if indices.dtype != torch.int64:
+        raise TypeError(f"indices must be torch.int64; got {indices.dtype}")
+    if tuple(indices.shape) != shape:
+        raise ValueError(f"indices must have shape {shape}, one for each stage; got {tuple(indices.shape)}")

@@ -1,4 +1,4 @@
-"""What the stages of a residual quantizer do in a forward: all in one operation, or one after the other."""
+"""What the stages of a residual quantizer do in a forward: all in one operation."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .. import functional
 from .beam_search import search_beams
+from .codebook import Codebook
 from .given_codes import quantize_given
 from .residual_candidates import note_residuals
 from .updates import move
@@ -25,7 +26,8 @@ class Call(NamedTuple):
     active: Tensor | None
     frozen: bool
     detach_residual: bool
-    beam_size: int
+    beam_size: int = 1
+    temperature: float | None = None  # of sampling; None: the stages' own
 
 
 def quantize_at_once(stages: Sequence[VectorQuantize], x: Tensor, call: Call) -> Result:
@@ -46,7 +48,7 @@ def quantize_at_once(stages: Sequence[VectorQuantize], x: Tensor, call: Call) ->
         "mask": call.mask,
         "dim": call.dim,
         "estimator": "rotation" if first.rotation_trick else "straight_through",
-        "statistics": [book.sinks for book in books] if by_gradient else None,
+        "statistics": [_leaves(book) for book in books] if by_gradient else None,
     }
     if call.beam_size > 1:
         # Copies, since a codebook may move before this forward's backward has come.
@@ -61,8 +63,14 @@ def quantize_at_once(stages: Sequence[VectorQuantize], x: Tensor, call: Call) ->
         if not by_gradient:
             found = functional.residual_statistics(x, codes, indices, dim=call.dim, impl=first.impl)
             pairs = zip(books, found, strict=True)
-            move([(book, counts.float(), sums.float()) for book, (counts, sums) in pairs])
+            move([(book, counts.float(), sums.float()) for book, (counts, sums) in pairs if not book.frozen])
     return quantized, indices, losses
+
+
+def _leaves(book: Codebook) -> tuple[Tensor, Tensor]:
+    """Two tensors whose gradients are a stage's statistics: others each time, though stages may share a codebook."""
+    counts, sums = book.sinks
+    return (counts.detach(), sums.detach()) if book.frozen else (counts.view_as(counts), sums.view_as(sums))
 
 
 @torch.no_grad()
@@ -77,27 +85,3 @@ def _initialize(stages: Sequence[VectorQuantize], x: Tensor, call: Call) -> None
         if not book.frozen:
             book.initialize(rows, keep)
         rows = rows - book.codes[functional.nearest_code(rows, book.codes, impl=stage.impl).clamp(min=0)]
-
-
-def quantize_in_turn(stages: Sequence[VectorQuantize], x: Tensor, call: Call) -> Result:
-    """Any stages, each a layer that is given what those before it leave over. x → quantized like x, indices [..., Q],
-    losses [Q]."""
-    last = x.movedim(call.dim, -1).to(torch.promote_types(x.dtype, torch.float32))
-    rows = last if call.mask is None else last.where(call.mask[..., None], 0.0)
-    residual, total, indices, losses = rows, torch.zeros_like(rows), [], []
-    for number, stage in enumerate(stages):
-        mask = call.mask
-        if call.active is not None:
-            used = (call.active > number).expand(rows.shape[:-1])
-            mask = used if mask is None else mask & used
-        code, chosen, loss = stage(residual, mask=mask, **({"freeze_codebook": True} if call.frozen else {}))
-        code = code.detach()
-        indices.append(chosen)
-        losses.append(loss if call.active is None else loss.where(call.active > number, 0.0))
-        total, residual = total + code, residual - code
-        residual = residual if call.detach_residual else residual.detach()
-    if stages[0].rotation_trick:
-        quantized = functional.rotate_to(rows, total, impl=stages[0].impl)
-    else:
-        quantized = total + (rows - rows.detach())  # straight through once for the sum, exactly the codes in value
-    return quantized.to(x.dtype).movedim(-1, call.dim), torch.stack(indices, -1), torch.stack(losses)

@@ -12,7 +12,10 @@ from .layout import Layout
 from .loading import LoadsWhole
 from .projection import project
 from .residual_decoding import check_stage_indices, codes_of, sum_of
-from .residual_stages import Call, quantize_at_once, quantize_in_turn
+from .residual_in_turn import cross_entropy_in_turn, quantize_in_turn
+from .residual_stages import Call, quantize_at_once
+from .shared_codebook import drop_repeated_names, share_codebook
+from .stage_dropout import drawn_stages
 from .updates import together
 from .vector_quantize import VectorQuantize
 
@@ -32,7 +35,8 @@ class ResidualVQ(LoadsWhole):
         codebook_dim: size of the codes where it differs from dim; one linear map goes before all stages and one after.
         shared_codebook: one codebook for all stages, moved by what all of them found.
         quantize_dropout: in training use only the first stages, their number drawn anew in each forward, evenly, from
-            torch's generator; the other stages have index -1 and loss 0. Ranks draw numbers of their own.
+            torch's generator; the other stages have index -1 and loss 0. Ranks draw numbers of their own; none is
+            drawn while all codebooks are frozen.
         quantize_dropout_cutoff_index: the lowest index that the last stage in use may have.
         quantize_dropout_multiple_of: round the number of stages in use up to a multiple of this.
         detach_residual: subtract codes that carry no gradient, so that every stage's commitment loss reaches x. False:
@@ -49,8 +53,8 @@ class ResidualVQ(LoadsWhole):
         Returns quantized (like x), indices (int64, like mask, and Q; -1 where masked, not finite or of a stage that is
         not in use), losses (`[Q]` float32: each stage's, as `VectorQuantize` returns it).
 
-    State: `layers.{q}._codebook.*`, one for each stage also where they share it, and `project_in`, `project_out` where
-    the sizes differ. Checkpoints of vector-quantize-pytorch load.
+    State: `layers.{q}._codebook.*`, `layers.0._codebook.*` alone where they share it, and `project_in`, `project_out`
+    where the sizes differ. Checkpoints of vector-quantize-pytorch load.
 
     Raises:
         ValueError, TypeError: an argument that does not fit, named.
@@ -80,8 +84,6 @@ class ResidualVQ(LoadsWhole):
         codebook_dim = dim if codebook_dim is None else codebook_dim
         residual_options.check_stage_options(options)
         residual_options.check_dropout(len(sizes), quantize_dropout_cutoff_index, quantize_dropout_multiple_of)
-        self.at_once = residual_options.fits_one_operation(options)
-        residual_options.check_beams(self.at_once, beam_size=beam_size, eval_beam_size=eval_beam_size)
         self.dim, self.codebook_dim = dim, codebook_dim
         self.codebook_sizes, self.num_quantizers, self.shared_codebook = sizes, len(sizes), shared_codebook
         self.quantize_dropout = quantize_dropout and len(sizes) > 1
@@ -94,8 +96,9 @@ class ResidualVQ(LoadsWhole):
         self.project_in = nn.Linear(dim, codebook_dim) if dim != codebook_dim else nn.Identity()
         self.project_out = nn.Linear(codebook_dim, dim) if dim != codebook_dim else nn.Identity()
         if shared_codebook:
-            for layer in self.stages[1:]:
-                layer._codebook = self.stages[0]._codebook
+            share_codebook(self.stages)
+        self.at_once = all(residual_options.fits_one_operation(stage) for stage in self.stages)
+        residual_options.check_beams(self.at_once, beam_size=beam_size, eval_beam_size=eval_beam_size)
 
     @property
     def stages(self) -> list[VectorQuantize]:
@@ -128,46 +131,63 @@ class ResidualVQ(LoadsWhole):
         self,
         x: Tensor,
         mask: Tensor | None = None,
+        indices: Tensor | None = None,
         return_all_codes: bool = False,
         *,
         lens: Tensor | None = None,
         active: Tensor | None = None,
         freeze_codebook: bool = False,
         beam_size: int | None = None,
+        sample_codebook_temp: float | None = None,
     ) -> tuple[Tensor, ...]:
         """Besides x and mask:
 
         Args:
+            indices: int64, as the layer returns them, -1 to skip. Then it returns the sum of their codes and their
+                cross-entropy, in nats: summed over stages, each one's taken at what the given codes before it leave
+                over. No codebook moves.
             return_all_codes: return also each stage's codes, `[Q, ..., codebook_dim]`, zeros where the index is -1.
             lens: integers `[B]`, in place of a mask: how many vectors of each sequence count.
             active: 0-d int64 on x's device: how many stages to use. None: all, or as `quantize_dropout` draws.
             freeze_codebook: in this call the codebooks do not move.
-            beam_size: in this call, in place of the layer's.
+            beam_size, sample_codebook_temp: in this call, in place of the layer's.
         """
         mask = self._layout.check(x, mask, lens)
         residual_options.check_beams(self.at_once, beam_size=beam_size)
         beam_size = beam_size or (self.beam_size if self.training else self.eval_beam_size) or 1
-        active = self.draw_active(x) if active is None and not freeze_codebook else active
-        call = Call(self._layout.axis, mask, active, freeze_codebook, self.detach_residual, beam_size)
-        projects = self.dim != self.codebook_dim
-        rows = project(self.project_in, self._layout.blank(x, mask), call.dim) if projects else x
+        if active is None and indices is None and not freeze_codebook:
+            active = self.draw_active(x)
+        axis = self._layout.axis
+        call = Call(axis, mask, active, freeze_codebook, self.detach_residual, beam_size, sample_codebook_temp)
+        rows = x
+        if self.dim != self.codebook_dim:
+            rows = project(self.project_in, self._layout.blank(x, mask), axis)
+        if indices is not None:
+            residual_options.check_targets(indices, (*self._layout.places(x), self.num_quantizers))
+            quantized, loss = cross_entropy_in_turn(self.stages, rows, indices, call)
+            return self._output(quantized, x, mask), loss
         quantize = quantize_at_once if self.at_once else quantize_in_turn
         with together():
             quantized, indices, losses = quantize(self.stages, rows, call)
-        if projects:  # the map's bias would show in masked places
-            quantized = self._layout.blank(project(self.project_out, quantized.to(x.dtype), call.dim).to(x.dtype), mask)
+        quantized = self._output(quantized, x, mask)
         if not return_all_codes:
             return quantized, indices, losses
         return quantized, indices, losses, codes_of(indices, [stage.codebook for stage in self.stages])
 
+    def _output(self, quantized: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
+        if self.dim == self.codebook_dim:
+            return quantized
+        projected = project(self.project_out, quantized.to(x.dtype), self._layout.axis).to(x.dtype)
+        return self._layout.blank(projected, mask)  # the map's bias would show in masked places
+
     def draw_active(self, x: Tensor) -> Tensor | None:
-        """How many stages this forward uses; None: all, as also while a codebook waits for its first codes."""
+        """How many stages this forward uses; None: all, as when all are frozen, and while a codebook waits for its
+        first codes."""
         waits = any(stage._codebook.needs_init for stage in self.stages)
-        if not (self.training and self.quantize_dropout) or waits:
+        if not (self.training and self.quantize_dropout) or waits or self.freeze_codebook:
             return None
-        last = torch.randint(self.quantize_dropout_cutoff_index, self.num_quantizers, (), device=x.device)
-        multiple = self.quantize_dropout_multiple_of
-        return ((last + multiple) // multiple * multiple).clamp(max=self.num_quantizers)
+        options = (self.quantize_dropout_cutoff_index, self.quantize_dropout_multiple_of)
+        return drawn_stages(self.num_quantizers, *options, x.device)
 
     def get_codes_from_indices(self, indices: Tensor) -> Tensor:
         """indices `[..., Q']` int64 of the first Q' stages → the codes of all stages, `[Q, ..., codebook_dim]` float32,
@@ -187,6 +207,11 @@ class ResidualVQ(LoadsWhole):
         weight = getattr(self.project_out, "weight", summed)
         found = (indices >= 0).any(-1, keepdim=True)
         return self._layout.from_last(self.project_out(summed.to(weight.dtype)).where(found, 0.0))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if self.shared_codebook:
+            drop_repeated_names(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def step_with(self, optimizer: Optimizer) -> None:
         """Let the codebooks move only when this optimizer steps, as `VectorQuantize.step_with`."""

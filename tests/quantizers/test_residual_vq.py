@@ -332,6 +332,96 @@ def test_beams_for_eval_alone() -> None:
     assert torch.equal(wide, layer.train()(x, beam_size=4)[1])
 
 
+# --- options of the stages -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("estimator", ["diveq", "ibq", "gumbel"])
+def test_estimators_of_stages_pass_the_gradient_once(estimator: str) -> None:
+    """The value is the sum of the codes (DiVeQ's without its noise); codes and encoder learn as the estimator says."""
+    torch.manual_seed(0)
+    layer = ResidualVQ(6, 20, 3, estimator=estimator, directional_reparam_variance=0.0)
+    assert not layer.at_once
+    x = torch.randn(40, 6, requires_grad=True)
+    quantized, indices, losses, codes = layer(x, return_all_codes=True)
+    torch.testing.assert_close(quantized, codes.sum(0))
+    weight = torch.randn(40, 6)
+    (quantized * weight).sum().backward()
+    assert x.grad is not None
+    taught = [stage._codebook.embed.grad for stage in layer.stages]
+    if estimator == "diveq":  # x + ‖Σc - x‖·sg[direction]
+        step = (quantized - x).detach()
+        unit = step / step.norm(dim=-1, keepdim=True)
+        along = (weight * unit).sum(-1, keepdim=True) * unit
+        torch.testing.assert_close(x.grad, weight - along)
+        for stage, gradient in enumerate(taught):
+            assert gradient is not None
+            torch.testing.assert_close(gradient[0], torch.zeros(20, 6).index_add(0, indices[:, stage], along))
+    else:
+        assert x.grad.any()
+        assert all((gradient is not None and bool(gradient.any())) == (estimator == "ibq") for gradient in taught)
+    update_codebooks()
+    assert all(stage._codebook.steps == 1 for stage in layer.stages)
+    assert not losses.isnan().any()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stochastic_sample_codes": True},
+        {"orthogonal_reg_weight": 0.1},
+        {"codebook_diversity_loss_weight": 0.1},
+        {"affine_param": True},
+    ],
+    ids=str,
+)
+def test_stages_with_options_of_their_own_train(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    layer = ResidualVQ(6, 20, 3, **options)
+    assert not layer.at_once
+    before = [stage._codebook.embed.clone() for stage in layer.stages]
+    optimizer = torch.optim.SGD(list(layer.parameters()) or [torch.zeros(1)], lr=0.1)
+    x = torch.randn(60, 6, requires_grad=True)
+    for _ in range(3):
+        quantized, indices, losses = layer(x)
+        (quantized.sum() + losses.sum()).backward()
+        optimizer.step()
+    for old, stage in zip(before, layer.stages, strict=True):
+        assert not torch.equal(old, stage._codebook.embed)
+        assert stage._codebook.embed.isfinite().all()
+    quantized, indices, _ = layer.eval()(x)
+    torch.testing.assert_close(layer.get_output_from_indices(indices), quantized)
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["residual", "grouped"])
+def test_cross_entropy_of_given_codes(grouped: bool) -> None:
+    """Stage q's softmax(-‖r_q - c‖), r_q being what the given codes before it leave over."""
+    torch.manual_seed(0)
+    options = {"codebook_size": 20, "num_quantizers": 3}
+    layer: Any = GroupedResidualVQ(6, 2, **options) if grouped else ResidualVQ(6, **options)
+    before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+    x = torch.randn(2, 15, 6, requires_grad=True)
+    indices = torch.randint(0, 20, (2, 2, 15, 3) if grouped else (2, 15, 3))
+    indices[..., 4, 1] = -1
+    quantized, loss = layer(x, indices=indices)
+    expected = torch.zeros(())
+    parts = layer.residual_quantizers if grouped else [layer]
+    for rvq, rows, chosen in zip(parts, x.chunk(len(parts), -1), indices if grouped else [indices], strict=True):
+        residual = rows
+        for codes, target in zip(rvq.codebooks, chosen.unbind(-1), strict=True):
+            logits = -torch.cdist(residual, codes[None], compute_mode="donot_use_mm_for_euclid_dist")
+            expected = expected + torch.nn.functional.cross_entropy(
+                logits.flatten(0, 1), target.flatten(), ignore_index=-1
+            )
+            residual = residual - codes[target.clamp(min=0)] * (target >= 0)[..., None]
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(quantized, layer.get_output_from_indices(indices))
+    found = torch.autograd.grad(loss, x)[0]
+    torch.testing.assert_close(found, torch.autograd.grad(expected, x)[0])
+    update_codebooks()
+    for name, tensor in layer.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
 # --- what they refuse ------------------------------------------------------------------------------------------------
 
 BAD: list[tuple[str, Any]] = [
@@ -370,6 +460,10 @@ BAD: list[tuple[str, Any]] = [
     (
         r"indices must have shape \[..., Q\], Q at most 2; got \(1, 3\)",
         lambda: ResidualVQ(4, 8, 2).get_codes_from_indices(torch.zeros(1, 3).long()),
+    ),
+    (
+        r"indices must have shape \(3, 2\), one for each stage; got \(3, 1\)",
+        lambda: ResidualVQ(4, 8, 2)(torch.randn(3, 4), indices=torch.zeros(3, 1).long()),
     ),
     (
         r"indices must have shape \[2, ..., Q\]; got \(1, 2\)",
