@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.autograd import Function
 
@@ -23,7 +22,7 @@ class AffineCodebook(Codebook):
     latter two wait for the first batch, as vector-quantize-pytorch names them.
 
     The moments change where the codebook does, once for each step and for all ranks: a batch's own enter with the step
-    that it belongs to. The first training batch sets them.
+    that it belongs to, and those of the first step are taken as they are. Until then codes are met as they are stored.
     """
 
     batch_mean: Tensor
@@ -41,7 +40,6 @@ class AffineCodebook(Codebook):
             self.register_buffer(f"{name}_variance", torch.ones_like(self.embed[:, :1]))
         for name in ("codebook_mean_needs_init", "codebook_variance_needs_init"):
             self.register_buffer(name, torch.tensor(True))
-        self.needs_moments = True  # the host's copy
 
     @property
     def _ratio(self) -> Tensor:
@@ -53,37 +51,6 @@ class AffineCodebook(Codebook):
         """What vectors meet, `[K, D]`, or `[H, K, D]` of several heads."""
         codes = (self.embed - self.codebook_mean) * self._ratio + self.batch_mean
         return codes[0] if self.heads == 1 else codes
-
-    def initialize(self, rows: Tensor, keep: Tensor) -> None:
-        super().initialize(rows, keep)
-        if self.needs_moments and (keep.numel() > 0 or self.shared):
-            self._set_moments(rows, keep)
-
-    @torch.no_grad()
-    def _set_moments(self, rows: Tensor, keep: Tensor) -> None:
-        """By the rows [B, S, H·D] of all ranks that keep [B, S] and are finite."""
-        flat = rows.flatten(0, 1).float()
-        kept = (keep.flatten() & flat.isfinite().all(1))[:, None]
-        flat = flat.where(kept, 0.0)
-        total = torch.cat([flat.sum(0), kept.sum()[None].float()])
-        if self.shared:
-            dist.all_reduce(total)
-        found, mean = total[-1] > 0, total[:-1] / total[-1].clamp(min=1)
-        square = (flat - mean).where(kept, 0.0).square().sum(0)
-        if self.shared:
-            dist.all_reduce(square)
-        variance, mean = (part.view(self.heads, 1, -1) for part in (square / total[-1].clamp(min=1), mean))
-        own = self._own_moments()
-        fresh = {"batch_mean": mean, "batch_variance": variance, "codebook_mean": own[0], "codebook_variance": own[1]}
-        for name, value in fresh.items():
-            getattr(self, name).copy_(value.where(found, getattr(self, name)))
-        self.codebook_mean_needs_init.copy_(~found)
-        self.codebook_variance_needs_init.copy_(~found)
-        self.needs_moments = not torch.compiler.is_compiling() and not bool(found)
-
-    def _own_moments(self) -> tuple[Tensor, Tensor]:
-        variance, mean = torch.var_mean(self.embed, 1, correction=0, keepdim=True)
-        return mean, variance
 
     def note(self, row: Tensor, usable: Tensor) -> None:
         """A vector of the batch as a stored code."""
@@ -134,10 +101,14 @@ class AffineCodebook(Codebook):
         first, second = (moments.view(self.heads, 2, 1, dim) / n.clamp(min=1)[:, None]).unbind(1)
         seen = (n > 0).float()
         variance = (second - first.square()).clamp(min=0)
-        self.batch_variance.lerp_(variance, (1 - self.batch_decay) * seen)
-        self.batch_mean.add_((1 - self.batch_decay) * seen * first)
-        for kept, own in zip((self.codebook_mean, self.codebook_variance), self._own_moments(), strict=True):
-            kept.lerp_(own, (1 - self.codebook_decay) * seen)
+        waited = self.codebook_mean_needs_init
+        batch, own = (torch.where(waited, 1.0, 1.0 - decay) * seen for decay in (self.batch_decay, self.codebook_decay))
+        self.batch_variance.lerp_(variance, batch)
+        self.batch_mean.add_(batch * first)
+        self.codebook_variance.lerp_(torch.var(self.embed, 1, correction=0, keepdim=True), own)
+        self.codebook_mean.lerp_(self.embed.mean(1, keepdim=True), own)
+        for flag in (self.codebook_mean_needs_init, self.codebook_variance_needs_init):
+            flag.logical_and_(~(n > 0).any())
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         key = prefix + "codebook_mean_needs_init"
@@ -145,7 +116,6 @@ class AffineCodebook(Codebook):
             for name in ("batch_mean", "batch_variance", "codebook_mean", "codebook_variance"):
                 state_dict[prefix + name] = torch.full(self.batch_mean.shape, float("variance" in name))
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self.needs_moments = bool(self.codebook_mean_needs_init)
 
 
 class _Carry(Function):
