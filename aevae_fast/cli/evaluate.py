@@ -30,7 +30,8 @@ def evaluate(
     """Measure a trained model on images.
 
     All: reconstruction error. VQ-VAE: codebook usage. Autoencoder: -log p(x | z). VAE: the ELBO with its parts,
-    reconstruction and KL, and log p(x) of the held-out images by importance sampling.
+    reconstruction and KL, and log p(x) of the held-out images by importance sampling. Audio codec: signal to noise by
+    number of stages.
 
     With --disentanglement, on images whose factors are known (sprites): MIG, β-VAE metric, FactorVAE score, DCI, SAP,
     modularity and explicitness over all of them; the numbers as JSON, and as a picture what each element tells.
@@ -74,9 +75,9 @@ def reconstruct(
     from aevae_fast.training.families import some_images
     from aevae_fast.training.pictures import draw_reconstructions, save_figure
 
-    from .trained import images_for, load_trained
+    from .trained import images_for, load_image_model
 
-    trained = load_trained(model)
+    trained = load_image_model(model)
     originals = some_images(images_for(trained, model, data).held_out, count)
     title = "Held-out images, and what a model makes of them"
     save_figure(draw_reconstructions(originals, trained.reconstruct(originals), title), out)

@@ -29,9 +29,11 @@ def generate(
     from aevae_fast.training.pictures import draw_grid, save_figure
 
     from .prior_runs import load_prior
-    from .trained import load_trained
+    from .trained import load_image_model
 
-    trained = load_trained(model)
+    trained = load_image_model(model)
+    if isinstance(trained, VQVAE):
+        trained.check_one_code()
     over_codes: dict[str, Any] = {}
     if isinstance(trained, VQVAE):
         over_codes = {"prior": load_prior(trained, model), "temperature": 1.0 if temperature is None else temperature}
@@ -57,9 +59,9 @@ def interpolate(
     from aevae_fast.training.families import draw_interpolations
     from aevae_fast.training.pictures import save_figure
 
-    from .trained import images_for, load_trained
+    from .trained import images_for, load_image_model
 
-    trained = load_trained(model)
+    trained = load_image_model(model)
     if not hasattr(trained, "interpolate"):
         raise ValueError(
             f"interpolate: expected an autoencoder or a VAE, got a {type(trained).__name__}: there is nothing between "

@@ -9,7 +9,7 @@ from torch import Tensor
 
 SAMPLE_RATE, CLIP_LENGTH = 16_000, 16_384  # Hz; samples, 1.024 s
 _HARMONICS = 16
-_LOWEST, _HIGHEST = 45.0, 81.0  # MIDI notes, 110 to 880 Hz
+_LOWEST, _HIGHEST = 45, 69  # MIDI notes, 110 to 440 Hz
 _CHORDS = ((0, 4, 7), (0, 3, 7), (0, 5, 9), (0, 7, 12), (0, 4, 7, 10))  # semitones above the lowest note
 _NOISE = 0.002  # standard deviation, where the loudest sample of a clip lies between 0.4 and 0.9
 
@@ -76,7 +76,7 @@ def _melody(dice: _Dice) -> list[Voice]:
     """One to four notes, one after the other."""
     count = dice.whole(1, 4)
     lasts, brightness, vibrato = 1.0 / count, dice.between(0.8, 2.5), dice.between(0, 0.008)
-    pitches = [_hertz(dice.whole(int(_LOWEST), int(_HIGHEST))) for _ in range(count)]
+    pitches = [_hertz(dice.whole(_LOWEST, _HIGHEST)) for _ in range(count)]
     return [
         Voice(number * lasts, lasts, pitch, pitch, brightness, dice.between(0, 2), vibrato=vibrato)
         for number, pitch in enumerate(pitches)
@@ -85,7 +85,7 @@ def _melody(dice: _Dice) -> list[Voice]:
 
 def _chord(dice: _Dice) -> list[Voice]:
     """Three or four notes at once."""
-    lowest, brightness, decay = dice.whole(int(_LOWEST), int(_HIGHEST) - 12), dice.between(1, 2.5), dice.between(0, 3)
+    lowest, brightness, decay = dice.whole(_LOWEST, _HIGHEST - 12), dice.between(1, 2.5), dice.between(0, 3)
     onset = dice.between(0, 0.2)
     pitches = [_hertz(lowest + step) for step in _CHORDS[dice.whole(0, len(_CHORDS) - 1)]]
     return [Voice(onset, 1.0 - onset, pitch, pitch, brightness, decay) for pitch in pitches]
@@ -98,7 +98,7 @@ def _plucks(dice: _Dice) -> list[Voice]:
     return [
         Voice(onset, 1.02 - onset, pitch, pitch, 0.9, dice.between(2, 6), damping=dice.between(0.5, 2))
         for onset in onsets
-        for pitch in [_hertz(dice.whole(int(_LOWEST), int(_HIGHEST) - 6))]
+        for pitch in [_hertz(dice.whole(_LOWEST, _HIGHEST - 6))]
     ]
 
 
