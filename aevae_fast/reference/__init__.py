@@ -12,7 +12,7 @@ from .nearest_codes import nearest_codes
 from .reparameterize_kl import reparameterize_kl
 from .residual_vector_quantize import residual_statistics, residual_vector_quantize
 from .rotate_to import rotate_to
-from .soft_codes import code_cross_entropy, mean_assignment, soft_straight_through
+from .soft_codes import code_cross_entropy, mean_assignment, similarity, soft_straight_through
 from .vector_quantize import vector_quantize
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "residual_statistics",
     "residual_vector_quantize",
     "rotate_to",
+    "similarity",
     "soft_straight_through",
     "vector_quantize",
 ]
