@@ -29,7 +29,8 @@ def batch_entropy(
         rows = as_rows(x, dim)
         row_mask = None if mask is None else mask.reshape(rows.shape[:2])
         table = _CodeProbabilities.apply(rows, row_mask, slope, bits, group, impl)
-    total = torch.as_tensor(count(mask, last.shape[:-1].numel()), dtype=table.dtype, device=x.device)
+    number = count(mask, last.numel() // last.shape[-1])
+    total = number.to(table.dtype) if isinstance(number, Tensor) else table.new_full((), number)
     if sync and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         joined = _SumOverRanks.apply(torch.cat([table.flatten(), total[None]]))
         table, total = joined[:-1].view_as(table), joined[-1].detach()
