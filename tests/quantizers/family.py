@@ -6,7 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aevae_fast.quantizers import GroupedResidualVQ, ResidualVQ, VectorQuantize
+from aevae_fast.quantizers import (
+    FSQ,
+    LFQ,
+    GroupedResidualVQ,
+    LatentQuantize,
+    ResidualFSQ,
+    ResidualLFQ,
+    ResidualSimVQ,
+    ResidualVQ,
+    SimVQ,
+    VectorQuantize,
+)
 
 DIM, SIZE = 6, 20
 Build = Callable[..., nn.Module]
@@ -17,12 +28,15 @@ def _layer(kind: Callable[..., nn.Module], **options: Any) -> Build:
 
 
 _residual = {"num_quantizers": 2}
-CASES: dict[str, Build] = {
+_MOVING: dict[str, Build] = {
     "vq": _layer(VectorQuantize),
     "vq_cosine": _layer(VectorQuantize, use_cosine_sim=True),
     "vq_learnable": _layer(VectorQuantize, learnable_codebook=True),
     "vq_projected": _layer(VectorQuantize, codebook_dim=4),
     "vq_rotation": _layer(VectorQuantize, rotation_trick=True),
+    "vq_heads": _layer(VectorQuantize, codebook_dim=3, heads=2, separate_codebook_per_head=True),
+    "vq_ibq": _layer(VectorQuantize, estimator="ibq"),
+    "vq_sampled": _layer(VectorQuantize, stochastic_sample_codes=True),
     "residual": _layer(ResidualVQ, **_residual),
     "residual_sizes": _layer(ResidualVQ, codebook_size=(16, 8, 4)),
     "residual_shared": _layer(ResidualVQ, shared_codebook=True, **_residual),
@@ -32,7 +46,20 @@ CASES: dict[str, Build] = {
     "residual_cosine": _layer(ResidualVQ, use_cosine_sim=True, **_residual),
     "grouped": _layer(GroupedResidualVQ, groups=2, **_residual),
 }
-MOVING = list(CASES)  # whose codebooks move, or count their use
+_STILL: dict[str, Build] = {
+    "fsq": lambda: FSQ([3, 5, 4], dim=DIM),
+    "residual_fsq": lambda: ResidualFSQ(levels=[3, 5, 4], dim=DIM, **_residual),
+    "lfq": lambda: LFQ(dim=DIM, codebook_size=2**DIM),
+    "residual_lfq": lambda: ResidualLFQ(dim=DIM, codebook_size=2**DIM, **_residual),
+    "sim_vq": lambda: SimVQ(DIM, SIZE),
+    "residual_sim_vq": lambda: ResidualSimVQ(dim=DIM, codebook_size=SIZE, **_residual),
+    "latent": lambda: LatentQuantize([3, 5, 4], dim=DIM, channel_first=False),
+}
+CASES = {**_MOVING, **_STILL}
+MOVING = list(_MOVING)  # whose codebooks move, or count their use
+RANDOM = ["vq_sampled", "residual_dropout"]  # in training
+OF_THE_BATCH = ["lfq", "residual_lfq"]  # with an entropy of the whole batch in their loss
+FOR_TRAINING = [*OF_THE_BATCH, "latent"]  # which have no loss in eval
 
 
 class Model(nn.Module):

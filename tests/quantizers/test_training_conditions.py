@@ -11,10 +11,12 @@ from torch.utils.checkpoint import checkpoint
 
 from aevae_fast import update_codebooks
 
-from .family import CASES, MOVING, Model, batches, states_close, states_equal, train
+from .family import CASES, FOR_TRAINING, MOVING, OF_THE_BATCH, RANDOM, Model, batches, states_close, states_equal, train
 from .sync_free import NoWaiting
 
-DETERMINED = [name for name in CASES if name != "residual_dropout"]  # a batch in parts draws other numbers
+
+def without(*names: str) -> list[str]:
+    return [name for name in CASES if name not in names]
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +24,7 @@ def _fresh_compiler() -> None:
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("name", DETERMINED)
+@pytest.mark.parametrize("name", without(*RANDOM, *OF_THE_BATCH))
 def test_gradient_accumulation_is_one_step(name: str) -> None:
     options = {"threshold_ema_dead_code": 0} if name in MOVING else {}
     states_close(train(Model(name, **options)), train(Model(name, **options), parts=3))
@@ -216,11 +218,9 @@ def test_functional_call_uses_the_tensors_it_is_given(name: str) -> None:
         assert torch.equal(tensor, before[key])
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", without(*FOR_TRAINING))
 def test_eval_and_frozen_training_agree(name: str) -> None:
     options: dict[str, Any] = {"freeze_codebook": True} if name in MOVING else {}
-    if name == "residual_dropout":
-        options["quantize_dropout"] = False
     model, gradients, outputs = Model(name, **options), [], []
     for mode in (True, False):
         model.train(mode).zero_grad()
@@ -236,7 +236,7 @@ def test_eval_and_frozen_training_agree(name: str) -> None:
 # --- masks -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", DETERMINED)
+@pytest.mark.parametrize("name", CASES)
 def test_masks_and_lens_keep_the_same_and_hide_the_rest(name: str) -> None:
     layer = CASES[name]().eval()
     x, lens = torch.randn(3, 7, 6), torch.tensor([7, 0, 4])
