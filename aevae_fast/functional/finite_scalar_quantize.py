@@ -103,11 +103,12 @@ class _FiniteScalarQuantize(Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         x, mask, _, ctx.scheme, ctx.impl = inputs
         ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, mask)
 
     @staticmethod
     @first_order
-    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
         x, mask = ctx.saved_tensors
-        found = run("finite_scalar_quantize_backward", ctx.impl, grad, x, *ctx.scheme, mask)
+        found = None if grad is None else run("finite_scalar_quantize_backward", ctx.impl, grad, x, *ctx.scheme, mask)
         return found, None, None, None, None

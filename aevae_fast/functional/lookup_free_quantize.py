@@ -53,7 +53,7 @@ def lookup_free_quantize(
         x: vectors of b entries along axis `dim`, any strides, b at most 62: `[..., b]`, or `[B, b, H, W]` with `dim=1`,
             read and written in place. float16, bfloat16, float32; float64 goes to the reference.
         scale: magnitude of a code's entries.
-        inv_temperature: of the soft assignment; at least 0.
+        inv_temperature: of the soft assignment; above 0.
         entropy: whether the entropies are asked for; where not they are 0.
         group_size: bits of a group, at most 20; the last may be smaller. None: all where they are at most 12, else
             groups of at most 9.
@@ -83,8 +83,8 @@ def lookup_free_quantize(
         raise ValueError(f"x must hold vectors of 1 to {_MOST_BITS} entries along dim {dim}; got {bits}")
     if not scale > 0:
         raise ValueError(f"scale must be above 0; got {scale}")
-    if not inv_temperature >= 0:
-        raise ValueError(f"inv_temperature must be at least 0; got {inv_temperature}")
+    if not inv_temperature > 0:
+        raise ValueError(f"inv_temperature must be above 0; got {inv_temperature}")
     group = check_group_size(group_size, bits)
     if mask is not None:
         check_rows("mask", mask, torch.bool, x, dim)

@@ -45,7 +45,8 @@ class Projected(LoadsWhole):
         self.dim, self.channel_first, self.has_projections, self.impl = dim, channel_first, has_projections, impl
         self.project_in = nn.Linear(dim, inner, projection_has_bias) if has_projections else nn.Identity()
         self.project_out = nn.Linear(inner, dim, projection_has_bias) if has_projections else nn.Identity()
-        self.register_buffer("scheme", torch.tensor(list(scheme)))
+        self._scheme = list(scheme)  # the host's copy
+        self.register_buffer("scheme", torch.tensor(self._scheme))
 
     def _enter(self, x: Tensor, mask: Tensor | None, lens: Tensor | None) -> tuple[Tensor, Tensor | None, Layout]:
         """Check; the vectors to be quantized, the mask and where they lie."""
@@ -86,9 +87,10 @@ class Projected(LoadsWhole):
         unknown: Any,
         errors: Any,
     ) -> None:
-        mine, key = self.scheme.tolist() if not self.scheme.is_meta else [], prefix + "scheme"
+        key, mine = prefix + "scheme", self._scheme
         theirs = state_dict[key].tolist() if key in state_dict else mine
-        if mine and theirs != mine:
+        if theirs != mine:
             errors.append(f"{key}: this is {self._described(mine)}, the checkpoint {self._described(theirs)}")
-        state_dict[key] = self.scheme
+        if theirs != mine or key not in state_dict:
+            state_dict[key] = torch.tensor(mine, device="cpu")
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unknown, errors)
