@@ -11,6 +11,7 @@ from ._gaussian_cases import GaussianCase
 
 if TYPE_CHECKING:
     from ._mixture_checks import MixtureCase
+    from ._residual_checks import ResidualCase
 
 
 class Result(NamedTuple):
@@ -18,7 +19,7 @@ class Result(NamedTuple):
     wrong; None where an operation has no such thing."""
 
     operation: str
-    case: "Case | GaussianCase | MixtureCase"
+    case: "Case | GaussianCase | MixtureCase | ResidualCase"
     seconds: float
     error: float | None = None
     differing: int | None = None
