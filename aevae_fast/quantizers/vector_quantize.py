@@ -200,7 +200,10 @@ class VectorQuantize(CodebookLayer):
         frozen = book.frozen if freeze_codebook is None else freeze_codebook
         training = self.training and not frozen
         how = self._assignment(training, sample_codebook_temp)
-        rows = self._rows(x, mask)
+        if mask is not None and not (self._is_plain and topk is None and indices is None):
+            x = self._layout.blank(x, mask)  # what stands in masked places must not reach a gradient
+        rows = project(self.project_in, x, self._layout.axis)
+        rows = self._heads.unit(rows) if self.use_cosine_sim else rows
         parts = self._heads.split(rows, mask)
         moving = training and torch.is_grad_enabled() and topk is None
         if moving or (training and book.needs_init):  # reentrant checkpointing runs its first forward without grad
@@ -236,13 +239,6 @@ class VectorQuantize(CodebookLayer):
             if not by_gradient:
                 move_now(book, parts, chosen, self.impl)
         return returned
-
-    def _rows(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """What meets the codebook: projected, and normalised for the cosine."""
-        if mask is not None and not self._is_plain:
-            x = self._layout.blank(x, mask)  # what stands in masked places must not reach a gradient
-        rows = project(self.project_in, x, self._layout.axis)
-        return self._heads.unit(rows) if self.use_cosine_sim else rows
 
     def _output(self, x: Tensor, quantized: Tensor, mask: Tensor | None) -> Tensor:
         quantized = project(self.project_out, quantized.to(x.dtype), self._layout.axis).to(x.dtype)
