@@ -72,10 +72,22 @@ def search_config(dimension: int, arch: str) -> SearchConfig:
 
 
 def residual_config(dimension: int, arch: str) -> SearchConfig | None:
-    """The configuration of residual_vector_quantize, which holds rows in fp32 beside the sweep; None past what fits."""
+    """The configuration of residual_vector_quantize, whose rows stay in registers, in fp32, beside the sweep.
+
+    None above D = 128: at 256 the rows and the sweep together spill even with tiles of 64 rows and 64 codes, and smaller
+    ones take several times the instructions of a launch a stage.
+    """
     block_d = max(16, 1 << (dimension - 1).bit_length())
-    if block_d > 64:
+    if block_d > 128:
         return None
-    if arch.startswith(("sm_9", "sm_10")):
+    if arch == "sm_90":
         return SearchConfig(128, 256 if block_d < 64 else 128, block_d, block_d, 8, 2)
-    return SearchConfig(64, 128 if block_d < 64 else 64, block_d, block_d, 8, 2)
+    if arch in ("sm_100", "sm_103"):
+        stages = 2 if CHAINS_PRODUCTS else 1
+        return SearchConfig(128 if block_d < 128 else 64, 128, block_d, block_d, 4 if block_d == 16 else 8, stages)
+    if arch.startswith("gfx"):
+        rows, codes = (128, 128) if block_d == 16 else (64, 64)
+        return SearchConfig(rows, codes, block_d, block_d, 4, 2)
+    if block_d == 128:
+        return SearchConfig(32, 64, block_d, block_d, 4, 2)
+    return SearchConfig(128, 128 if block_d == 16 else 64, block_d, block_d, 8, 2)

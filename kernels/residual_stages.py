@@ -15,7 +15,8 @@ import triton
 import triton.language as tl
 
 from .configuration import EXTRA, GROUP, GROUP_STEPS, SearchConfig
-from .prepared_codebook import CODE_STEP, _prepare_codebook_kernel, accumulation_bound
+from .prepared_codebook import _prepare_codebook_kernel, accumulation_bound
+from .rows_on_chip import code_stride
 
 SAMPLE = 64
 COLUMNS = tl.constexpr(4)  # of `stages`
@@ -25,7 +26,7 @@ class PreparedStages(NamedTuple):
     """PreparedCodebook of every stage: ΣK codes, and tiles that hold codes of one stage alone."""
 
     stages: torch.Tensor  # [Q, 4] int32
-    codes: torch.Tensor  # [ΣK, D to a multiple of CODE_STEP] float32
+    codes: torch.Tensor  # [ΣK, code_stride] float32
     split: torch.Tensor  # [tiles · BLOCK_K, 2, D_pad] bf16
     extra: torch.Tensor  # [tiles · BLOCK_K, 16] bf16
     bounds: torch.Tensor  # [tiles · BLOCK_K / GROUP, 4] float32
@@ -66,7 +67,7 @@ def _list_stages_kernel(
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     i = tl.arange(0, SAMPLE)
     inside = (d < D)[:, None] & (i < taken)[None, :]
-    codes = codebooks_ptr + first.to(tl.int64) * D
+    codes = codebooks_ptr + tl.cast(first, tl.int64) * D
     own = tl.load(codes + (i * step).to(tl.int64)[None, :] * D + d[:, None], mask=inside, other=float("inf"))
     rank = tl.zeros([BLOCK_D, SAMPLE], tl.int32)
     for j in range(taken):
@@ -78,18 +79,17 @@ def _list_stages_kernel(
 
 @triton.jit
 def _prepare_stages_kernel(
-    codebooks_ptr, stages_ptr, shift_ptr, codes_ptr, split_ptr, extra_ptr, bounds_ptr, D, kappa,
-    COPY: tl.constexpr, PADDED_D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_K: tl.constexpr, EXTRA: tl.constexpr,
+    codebooks_ptr, stages_ptr, shift_ptr, split_ptr, extra_ptr, bounds_ptr, D, kappa,
+    PADDED_D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_K: tl.constexpr, EXTRA: tl.constexpr,
     GROUP_STEPS: tl.constexpr,
 ):  # fmt: skip
     first, size, first_tile, tiles = stage(stages_ptr, tl.program_id(1))
     if tl.program_id(0) * (8 * GROUP_STEPS) < tiles * BLOCK_K:
         code, place = first.to(tl.int64), first_tile.to(tl.int64) * BLOCK_K
-        width = (D + CODE_STEP - 1) // CODE_STEP * CODE_STEP
         _prepare_codebook_kernel(
-            codebooks_ptr + code * D, shift_ptr + tl.program_id(1) * D, codes_ptr + code * width,
+            codebooks_ptr + code * D, shift_ptr + tl.program_id(1) * D, codebooks_ptr,
             split_ptr + place * (2 * PADDED_D), extra_ptr + place * EXTRA, bounds_ptr + place // (2 * GROUP_STEPS) * 4,
-            size, D, kappa, "euclidean", COPY, True, PADDED_D, BLOCK_D, EXTRA, GROUP_STEPS,
+            size, D, kappa, "euclidean", False, True, PADDED_D, BLOCK_D, EXTRA, GROUP_STEPS,
         )  # fmt: skip
 
 
@@ -114,8 +114,8 @@ def prepare_stages(codebooks: torch.Tensor, sizes: list[int], config: SearchConf
     split = codebooks.new_empty((sum(padded), 2, config.padded_d), dtype=torch.bfloat16)
     extra = split.new_empty((sum(padded), EXTRA))
     bounds = codebooks.new_empty((sum(padded) // GROUP, 4))
-    width = -(-dimension // CODE_STEP.value) * CODE_STEP.value
-    codes = codebooks if width == dimension else codebooks.new_empty((codebooks.shape[0], width))
+    stride = code_stride(dimension, config.block_d)
+    codes = codebooks if stride == dimension else torch.nn.functional.pad(codebooks, (0, stride - dimension))
     largest = codebooks.new_empty(len(sizes))
     kappa = accumulation_bound(config)
     block_d = 16
@@ -124,8 +124,8 @@ def prepare_stages(codebooks: torch.Tensor, sizes: list[int], config: SearchConf
         SIZES=tuple(sizes), BLOCK_K=config.block_k, SAMPLE=SAMPLE, BLOCK_D=block_d, num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
     _prepare_stages_kernel[(max(padded) // (8 * GROUP_STEPS), len(sizes))](
-        codebooks, stages, shift, codes, split, extra, bounds, dimension, kappa,
-        COPY=width > dimension, PADDED_D=config.padded_d, BLOCK_D=min(config.block_d, 64), BLOCK_K=config.block_k,
+        codebooks, stages, shift, split, extra, bounds, dimension, kappa,
+        PADDED_D=config.padded_d, BLOCK_D=min(config.block_d, 64), BLOCK_K=config.block_k,
         EXTRA=EXTRA, GROUP_STEPS=GROUP_STEPS, num_warps=8, enable_fp_fusion=True,
     )  # fmt: skip
     _largest_norms_kernel[(len(sizes),)](

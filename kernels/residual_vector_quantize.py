@@ -19,7 +19,6 @@ import triton
 import triton.language as tl
 
 from .configuration import EXTRA, GROUP_STEPS, architecture, residual_config
-from .prepared_codebook import CODE_STEP
 from .residual_by_stage import residual_by_stage
 from .residual_gradient import residual_statistics, residual_vector_quantize_backward
 from .residual_stages import prepare_stages, stage
@@ -36,8 +35,8 @@ FOUND, NOT_FINITE, MASKED = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
 @triton.jit
 def _nearest_code(
-    rows, found, shift, largest, split_ptr, extra_ptr, bounds_ptr, codes_ptr, K, D, tiles, kappa,
-    BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
+    rows, found, shift, largest, split_ptr, extra_ptr, bounds_ptr, codes_ptr, K, tiles, kappa,
+    STRIDE: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
 ):  # fmt: skip
     """Nearest code of rows that no memory holds (rows_on_chip.py); -1 where not `found`."""
     BLOCK_D: tl.constexpr = rows.shape[0] * rows.shape[2]
@@ -51,12 +50,12 @@ def _nearest_code(
     high, low = as_matrix(high), as_matrix(low.to(tl.bfloat16))
     extra = extra_columns(norm, factor, lift, EXTRA)
     best, best_tile, second = best_groups(
-        tiles, high, low, extra, split_ptr, split_ptr, extra_ptr, False, BLOCK_D, BLOCK_D, BLOCK_K, EXTRA
+        tiles, high, low, extra, split_ptr, split_ptr, extra_ptr, False, BLOCK_D, BLOCK_D, BLOCK_K, EXTRA, True
     )
     lowest, slot = first_least(best)
     return certified_index(
         best, best_tile, second, lowest, slot, rows, norm, factor, lift, high, low, extra,
-        split_ptr, split_ptr, extra_ptr, bounds_ptr, codes_ptr, K, D, tiles, 1,
+        split_ptr, split_ptr, extra_ptr, bounds_ptr, codes_ptr, K, BLOCK_D, tiles, STRIDE,
         True, False, BLOCK_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
     )  # fmt: skip
 
@@ -66,11 +65,11 @@ def _residual_vector_quantize_kernel(
     x_ptr, mask_ptr, active_ptr, stages_ptr, shift_ptr, largest_ptr, split_ptr, extra_ptr, bounds_ptr, codes_ptr,
     quantized_ptr, indices_ptr, errors_ptr,
     N, S, Q, stride_xb, stride_xs, stride_xd, stride_qb, stride_qs, stride_qd, kappa,
-    D: tl.constexpr, HAS_MASK: tl.constexpr, HAS_ACTIVE: tl.constexpr, PADDED_Q: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
+    D: tl.constexpr, STRIDE: tl.constexpr, HAS_MASK: tl.constexpr, HAS_ACTIVE: tl.constexpr, PADDED_Q: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
 ):  # fmt: skip
     # x, quantized :: [B, S, D] fp16|bf16|fp32   mask :: [B, S] int8   active :: [] int64   stages :: [Q, 4] int32
-    # shift :: [Q, D] fp32   largest :: [Q] fp32   codes :: [ΣK, width] fp32   indices :: [B, S, Q] int64
+    # shift :: [Q, D] fp32   largest :: [Q] fp32   codes :: [ΣK, STRIDE] fp32   indices :: [B, S, Q] int64
     # errors :: [programs, Q] fp32
     n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     live = n < N
@@ -98,13 +97,17 @@ def _residual_vector_quantize_kernel(
         found = state == FOUND
         place = first_tile.to(tl.int64) * BLOCK_K
         shift = tl.load(shift_ptr + q * D + d, mask=d < D, other=0.0)
-        codes = codes_ptr + first.to(tl.int64) * ((D + CODE_STEP - 1) // CODE_STEP * CODE_STEP)
+        codes = codes_ptr + first.to(tl.int64) * STRIDE
         index = _nearest_code(
             residual, found, shift, tl.load(largest_ptr + q), split_ptr + place * (2 * BLOCK_D),
-            extra_ptr + place * EXTRA, bounds_ptr + place // (2 * GROUP_STEPS) * 4, codes, size, D, tiles, kappa,
-            BLOCK_K, GROUP_STEPS, EXTRA,
+            extra_ptr + place * EXTRA, bounds_ptr + place // (2 * GROUP_STEPS) * 4, codes, size, tiles, kappa,
+            STRIDE, BLOCK_K, GROUP_STEPS, EXTRA,
         )  # fmt: skip
-        residual -= load_codes(codes, index, found, D, CHUNKS, WIDTH)
+        # Carried, as an overflow may make a residual NaN; and a mask of bytes that reached the products of this stage
+        # would have Triton lay them out for bytes.
+        state = tl.where(found & (index < 0), NOT_FINITE, state)
+        found = state == FOUND
+        residual -= load_codes(codes, index, found, STRIDE, CHUNKS, WIDTH)
         indices = tl.where(column[None, :] == q, tl.where(found, first + index, -1)[:, None], indices)
         error = sum_of_rows(residual * residual) + tl.where(state == NOT_FINITE, float("nan"), 0.0)
         errors = tl.where(column == q, tl.sum(error, 0), errors)
@@ -126,7 +129,7 @@ def _residual_vector_quantize_kernel(
     total = tl.zeros([CHUNKS, BLOCK_N, WIDTH], tl.float32)
     for q in tl.range(count, num_stages=1):
         code = tl.max(tl.where(column[None, :] == q, indices, 0), 1)
-        total += load_codes(codes_ptr, code, found, D, CHUNKS, WIDTH)
+        total += load_codes(codes_ptr, code, found, STRIDE, CHUNKS, WIDTH)
     targets = row_pointers(quantized_ptr, n, N, S, stride_qb, stride_qs)
     tl.store(
         targets[None, :, None] + d.to(tl.int64) * stride_qd,
@@ -157,8 +160,9 @@ def residual_vector_quantize(
         prepared.stages, prepared.shift, prepared.largest, prepared.split, prepared.extra, prepared.bounds,
         prepared.codes, quantized, indices, errors,
         total, length, len(sizes), *x.stride(), *quantized.stride(), prepared.kappa,
-        D=dimension, HAS_MASK=mask is not None, HAS_ACTIVE=active is not None,
-        PADDED_Q=triton.next_power_of_2(len(sizes)), BLOCK_N=config.block_n, BLOCK_K=config.block_k, BLOCK_D=config.block_d,
-        GROUP_STEPS=GROUP_STEPS, EXTRA=EXTRA, num_warps=config.num_warps, num_stages=config.num_stages, enable_fp_fusion=True,
+        D=dimension, STRIDE=prepared.codes.shape[1], HAS_MASK=mask is not None, HAS_ACTIVE=active is not None,
+        PADDED_Q=triton.next_power_of_2(len(sizes)), BLOCK_N=config.block_n, BLOCK_K=config.block_k,
+        BLOCK_D=config.block_d, GROUP_STEPS=GROUP_STEPS, EXTRA=EXTRA, num_warps=config.num_warps,
+        num_stages=config.num_stages, enable_fp_fusion=True,
     )  # fmt: skip
     return quantized, indices, errors.sum(0)

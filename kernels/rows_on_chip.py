@@ -1,8 +1,8 @@
 """Rows that live on the chip: [CHUNKS, BLOCK_N, WIDTH] fp32, entry d of row n at [d // WIDTH, n, d % WIDTH].
 
-Zeros past D. Chunks of at most 32 columns, first, so that eight threads share a row: each holds four entries of every chunk behind
-one pointer, and a sum over a row takes three shuffles. As [BLOCK_N, D], a warp would hold one row of 128, with a
-pointer and five shuffles for each of its rows.
+Zeros past D. Chunks of at most 32 columns, first, so that eight threads share a row: each holds four entries of every
+chunk behind one pointer, and a sum over a row takes three shuffles. As [BLOCK_N, D], a warp would hold one row of 128,
+with a pointer and five shuffles for each of its rows.
 """
 
 from __future__ import annotations
@@ -32,9 +32,16 @@ def as_matrix(rows):
 
 
 @triton.jit
-def load_codes(codes_ptr, index, real, D, CHUNKS: tl.constexpr, WIDTH: tl.constexpr):
-    """Codes of these indices, of rows padded to whole steps of CODE_STEP; zeros where not `real`."""
-    step = (D + CODE_STEP - 1) // CODE_STEP * CODE_STEP
+def load_codes(codes_ptr, index, real, STRIDE: tl.constexpr, CHUNKS: tl.constexpr, WIDTH: tl.constexpr):
+    """Codes of these indices, STRIDE apart, as rows are; zeros where not `real`."""
     d = columns(CHUNKS, WIDTH)
-    at = (codes_ptr + index.to(tl.int64) * step)[None, :, None] + d
-    return tl.load(at, mask=real[None, :, None] & (d < step), other=0.0)
+    at = (codes_ptr + index.to(tl.int64) * STRIDE)[None, :, None] + d
+    inside = real[None, :, None]
+    if STRIDE < CHUNKS * WIDTH:
+        inside = inside & (d < STRIDE)
+    return tl.load(at, mask=inside, other=0.0)
+
+
+def code_stride(dimension: int, block_d: int) -> int:
+    """Numbers from a code to the next: whole reads of 16 bytes, and whole chunks, so that reads need no masks."""
+    return -(-dimension // CODE_STEP.value) * CODE_STEP.value if block_d == 16 else block_d

@@ -51,8 +51,9 @@ def search_block(
     extra = extra_columns(norm, factor, lift, EXTRA)
 
     best, best_tile, second = best_groups(
-        tiles, high, low, extra, parts_ptr, split_ptr, extra_ptr, ONE_PART, PADDED_D, BLOCK_D, BLOCK_K, EXTRA
-    )
+        tiles, high, low, extra, parts_ptr, split_ptr, extra_ptr, ONE_PART, PADDED_D, BLOCK_D, BLOCK_K, EXTRA,
+        False,
+    )  # fmt: skip
     lowest, slot = first_least(best)
     n = after(slot >= 0, n)
     rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
@@ -81,7 +82,9 @@ def certified_index(
     BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
 ):  # fmt: skip
     """Steps 2 and 3, from what `best_groups` found: the index, -1 where `norm` is NaN."""
-    # rows: where the raw rows start, [BLOCK_N] pointers; or the rows themselves (rows_on_chip.py)
+    # rows: where the raw rows start, [BLOCK_N] pointers; or the rows themselves (rows_on_chip.py), and then stride_xd
+    # is that of codes
+    ON_CHIP: tl.constexpr = len(rows.shape) == 3
     BLOCK_N: tl.constexpr = best.shape[0]
     SLOTS: tl.constexpr = best.shape[1]
     place = tl.arange(0, SLOTS)[None, :]
@@ -108,8 +111,9 @@ def certified_index(
     if tl.max(open_row.to(tl.int32)[:, None]) > 0:
         for tile in tl.range(tiles, num_stages=1):
             least = group_minima(
-                tile, high, low, extra, parts_ptr, split_ptr, extra_ptr, ONE_PART, PADDED_D, BLOCK_D, BLOCK_K, EXTRA
-            )
+                tile, high, low, extra, parts_ptr, split_ptr, extra_ptr, ONE_PART, PADDED_D, BLOCK_D, BLOCK_K, EXTRA,
+                ON_CHIP,
+            )  # fmt: skip
             pending = (tl.reshape(least, [BLOCK_N, SLOTS]).to(tl.float32, bitcast=True) <= reach[:, None]) & open_row[
                 :, None
             ]

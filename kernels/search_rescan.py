@@ -49,7 +49,7 @@ def _rescan_group(
 
 @triton.jit
 def _rescan_group_on_chip(
-    rows, active, tile, slot, codes_ptr, K, D, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr
+    rows, active, tile, slot, codes_ptr, K, STRIDE: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr
 ):  # fmt: skip
     """The same, euclidean, of rows that no memory holds (rows_on_chip.py). A code at a time."""
     first = tile * BLOCK_K + (slot // 4) * (8 * GROUP_STEPS) + (slot % 4) * 2
@@ -58,7 +58,7 @@ def _rescan_group_on_chip(
     for member in tl.range(0, 2 * GROUP_STEPS, num_stages=1):
         code = first + (member // 2) * 8 + member % 2
         real = active & (code < K)
-        difference = rows - load_codes(codes_ptr, code, real, D, rows.shape[0], rows.shape[2])
+        difference = rows - load_codes(codes_ptr, code, real, STRIDE, rows.shape[0], rows.shape[2])
         distance = sum_of_rows(difference * difference)
         better = real & (distance < least)
         least = tl.where(better, distance, least)
@@ -73,7 +73,7 @@ def rescan_reached(
 ):  # fmt: skip
     """Rescan every pending group of each row, one a pass; keeps the least (distance, index)."""
     # pending :: [BLOCK_N, SLOTS] int1   tiles :: [BLOCK_N, SLOTS] int32
-    # rows: where they start, [BLOCK_N] pointers; or themselves (rows_on_chip.py)
+    # rows: where they start, [BLOCK_N] pointers; or themselves (rows_on_chip.py), with stride_xd that of codes
     SLOTS: tl.constexpr = pending.shape[1]
     place = tl.arange(0, SLOTS)[None, :]
     slot = tl.min(tl.where(pending, place, SLOTS), 1)
@@ -81,7 +81,9 @@ def rescan_reached(
     while left < SLOTS:
         tile = tl.sum(tl.where(place == slot[:, None], tiles, 0), 1)
         if len(rows.shape) == 3:
-            found, code = _rescan_group_on_chip(rows, slot < SLOTS, tile, slot, codes_ptr, K, D, BLOCK_K, GROUP_STEPS)
+            found, code = _rescan_group_on_chip(
+                rows, slot < SLOTS, tile, slot, codes_ptr, K, stride_xd, BLOCK_K, GROUP_STEPS
+            )
         else:
             found, code = _rescan_group(
                 rows, slot < SLOTS, tile, slot, codes_ptr, K, D, stride_xd, EUCLIDEAN, BLOCK_K, GROUP_STEPS

@@ -56,10 +56,19 @@ def _streamed_products(
 def group_minima(
     tile, high, low, extra, parts_ptr, split_ptr, extra_ptr,
     ONE_PART: tl.constexpr, PADDED_D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_K: tl.constexpr, EXTRA: tl.constexpr,
+    READ_LATE: tl.constexpr,
 ):  # fmt: skip
     """Least lower bound of each group of a tile of codes, its bits as int32: [BLOCK_N, BLOCK_K / 32, 4]."""
     k = tl.arange(0, BLOCK_K)[:, None]
-    code_extra = tl.load(extra_ptr + tile * (BLOCK_K * EXTRA) + (k * EXTRA + tl.arange(0, EXTRA)[None, :]))
+    extra_at = extra_ptr + tile * (BLOCK_K * EXTRA) + (k * EXTRA + tl.arange(0, EXTRA)[None, :])
+    if READ_LATE:  # where registers hold the rows too: each part of the codes when it is used
+        at = split_ptr + tile * (BLOCK_K * 2 * PADDED_D) + (k * (2 * PADDED_D) + tl.arange(0, BLOCK_D)[None, :])
+        score = _dot(high, tl.load(at), tl.zeros([extra.shape[0], BLOCK_K], tl.float32))
+        code_high = tl.load(at + PADDED_D)
+        score = _dot(high, code_high, _dot(low, code_high, score))
+        score = _dot(extra, tl.load(extra_at), score)
+        return _minima_of_8(score.to(tl.int32, bitcast=True))
+    code_extra = tl.load(extra_at)
     codes_ptr = split_ptr + tile * (BLOCK_K * 2 * PADDED_D)
     score = tl.zeros([extra.shape[0], BLOCK_K], tl.float32)
     if PADDED_D == BLOCK_D:
@@ -95,6 +104,7 @@ def _minima_of_8(score):
 def best_groups(
     tiles, high, low, extra, parts_ptr, split_ptr, extra_ptr,
     ONE_PART: tl.constexpr, PADDED_D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_K: tl.constexpr, EXTRA: tl.constexpr,
+    READ_LATE: tl.constexpr,
 ):  # fmt: skip
     """Of each group place of a tile, per row: the least lower bound and its tile; and the least of the second ones.
 
@@ -107,7 +117,19 @@ def best_groups(
     best_tile = tl.zeros([BLOCK_N, GROUPS, 4], tl.int32)
     for tile in range(tiles):
         least = group_minima(
-            tile, high, low, extra, parts_ptr, split_ptr, extra_ptr, ONE_PART, PADDED_D, BLOCK_D, BLOCK_K, EXTRA
+            tile,
+            high,
+            low,
+            extra,
+            parts_ptr,
+            split_ptr,
+            extra_ptr,
+            ONE_PART,
+            PADDED_D,
+            BLOCK_D,
+            BLOCK_K,
+            EXTRA,
+            READ_LATE,
         )
         second = tl.minimum(second, tl.min(tl.maximum(best, least), 1))
         best_tile = tl.where(least < best, tile, best_tile)
