@@ -2,11 +2,36 @@
 
 from . import functional, losses
 from .latents import FullCovarianceGaussianLatent, GaussianLatent
-from .quantizers import VectorQuantize, update_codebooks
+from .quantizers import (
+    BSQ,
+    FSQ,
+    LFQ,
+    GroupedResidualVQ,
+    LatentQuantize,
+    RandomProjectionQuantizer,
+    ResidualFSQ,
+    ResidualLFQ,
+    ResidualSimVQ,
+    ResidualVQ,
+    SimVQ,
+    VectorQuantize,
+    update_codebooks,
+)
 
 __all__ = [
+    "BSQ",
+    "FSQ",
+    "LFQ",
     "FullCovarianceGaussianLatent",
     "GaussianLatent",
+    "GroupedResidualVQ",
+    "LatentQuantize",
+    "RandomProjectionQuantizer",
+    "ResidualFSQ",
+    "ResidualLFQ",
+    "ResidualSimVQ",
+    "ResidualVQ",
+    "SimVQ",
     "VectorQuantize",
     "functional",
     "losses",
