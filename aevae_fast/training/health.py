@@ -50,7 +50,7 @@ class QuantizerHealth(Callback):
         self._seen: dict[str, Seen] = {}
         self._hooks: list[RemovableHandle] = []
         self._layers: dict[str, nn.Module] = {}
-        self._looked_at = -1
+        self._looked_at = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._layers = dict(quantizers_in(pl_module))

@@ -36,6 +36,8 @@ def layer_health(quantizer: nn.Module, x: Tensor, mask: Tensor | None = None) ->
     """
     layers = getattr(quantizer, "layers", None)
     stages = [quantizer] if layers is None else list(layers)
+    weight = next(getattr(quantizer, "project_in", nn.Identity()).parameters(), x)
+    x = x.to(weight.dtype)  # as autocast has it in training
     with evaluation_mode(quantizer):  # all stages, none left out
         indices = (quantizer(x) if mask is None else quantizer(x, mask=mask))[1]
     running = _running_counts(stages)
@@ -68,8 +70,7 @@ def _energies(quantizer: nn.Module, stages: list[nn.Module], x: Tensor, chosen: 
     """Share of the energy that is left after each stage, `[Q]`, where the codes are: behind `project_in`."""
     layout = getattr(quantizer, "_layout", quantizer)
     rows = x if getattr(layout, "channel_last", True) else x.movedim(1, -1)
-    project = getattr(quantizer, "project_in", nn.Identity())
-    rows = project(rows.to(next(project.parameters(), rows).dtype))  # in training autocast did that
+    rows = getattr(quantizer, "project_in", nn.Identity())(rows)
     so_far, partial_sums = torch.zeros_like(rows, dtype=torch.float32), []
     for stage, indices in zip(stages, chosen, strict=True):
         used = (indices >= 0)[..., None]

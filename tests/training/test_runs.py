@@ -67,7 +67,9 @@ def test_settings_come_back(run, settings, tmp_path):
             id="unknown-family",
         ),
         pytest.param(
-            b'{"colour": 1}', r"expected a run of vqvae, vae, ae, beta-tcvae, code-prior, codec, got None", id="no-family"
+            b'{"colour": 1}',
+            r"expected a run of vqvae, vae, ae, beta-tcvae, code-prior, codec, got None",
+            id="no-family",
         ),
         pytest.param(b"[1]", r"expected the settings of a run, got \[1\]", id="a-list"),
         pytest.param(b"\xff\xfe\x80", "expected the settings of a run", id="no-text"),

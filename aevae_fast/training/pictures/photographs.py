@@ -34,7 +34,9 @@ def draw_photographs(rows: Sequence[Sequence[Tensor]], titles: Sequence[str], bo
             if column != 1:
                 axes.axvline(image.shape[2] - border - 0.5, color=ORANGE, lw=1.2)
             if column > 1:
-                axes.set_xlabel(f"right of the line {_psnr(images[0], image, border):.1f} dB", fontsize=FONT, color=INK)
+                axes.set_xlabel(
+                    f"PSNR right of the line {_psnr(images[0], image, border):.1f} dB", fontsize=FONT, color=INK
+                )
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=FONT + 2, color=INK)
     return figure

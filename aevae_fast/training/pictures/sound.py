@@ -79,12 +79,12 @@ def draw_signal_to_noise(levels: Sequence[float], kilobits: Sequence[float], tit
     axes.plot(stages, levels, color=BLUE, lw=1.8, marker="o", ms=5)
     for stage, level in zip(stages, levels, strict=True):
         axes.annotate(
-            f"{level:.1f}", (stage, level), xytext=(0, 6), textcoords="offset points", ha="center",
+            f"{level:.1f}", (stage, level), xytext=(2, -13), textcoords="offset points", ha="left",
             fontsize=FONT - 2, color=INK,
         )  # fmt: skip
     axes.set_title(title, fontsize=FONT + 1, color=INK)
     axes.set_xticks(stages, [f"{stage}\n{rate:g}" for stage, rate in zip(stages, kilobits, strict=True)])
-    axes.set_xlabel("stages, and kbit/s", color=INK)
+    axes.set_xlabel("stages, and below them kbit/s", color=INK)
     axes.set_ylabel("signal to noise (dB)", color=INK)
     axes.margins(y=0.15)
     plain(axes)
