@@ -25,7 +25,8 @@ def test_everything_is_right_here(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "cases are right" in shown
     operations = ("nearest_code", "vector_quantize", "vector_quantize, backward", "codebook_statistics", "ema_update_")
-    for operation in (*operations, "rotate_to, backward", "gaussian_kl", "reparameterize_kl", "gaussian_logsumexp"):
+    others = ("rotate_to, backward", "gaussian_kl", "reparameterize_kl", "gaussian_logsumexp", "residual_statistics")
+    for operation in (*operations, *others):
         assert operation in shown
 
 
