@@ -11,9 +11,12 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from ..portable._rows import wide_dtype
 from .codebook import Codebook
 from .heads import Part
 
+Result = tuple[Tensor, Tensor, Tensor]
+_LIMBS = 6
 _LEAST = 1e-5  # variances count as at least this much
 
 
@@ -59,16 +62,25 @@ class AffineCodebook(Codebook):
 
     # --- the moments of batches, which travel as gradients like counts and sums -----------------------------------
 
-    def carry(self, head: int, part: Part, quantized: Tensor, indices: Tensor) -> Tensor:
-        """quantized, whose gradient also brings home the moments of the vectors that have an index."""
-        return _Carry.apply(quantized, self.moments[head], self._moments_of(head, part, indices))
+    def carry(self, head: int, part: Part, result: Result) -> Result:
+        """Quantized, indices and loss, a gradient of which also brings home the moments of vectors with an index."""
+        quantized, indices, loss = result
+        found = self._moments_of(head, part, indices)
+        quantized, loss = _Carry.apply(quantized, loss, self.moments[head], found)
+        return quantized, indices, loss
 
+    @torch.no_grad()
     def _moments_of(self, head: int, part: Part, indices: Tensor) -> Tensor:
-        """Σ(x - m_b) and Σ(x - m_b)², [2, D]: of differences, since squares of data far from 0 would cancel."""
-        with torch.no_grad():
-            difference = part.x.movedim(part.axis, -1).float() - self.batch_mean[head, 0]
-            difference = difference.where((indices >= 0)[..., None], 0.0).flatten(0, -2)
-            return torch.stack([difference.sum(0), difference.square().sum(0)])
+        """Σ(x - m_b) and Σ(x - m_b)² in limbs, [2·limbs, D]. Around the batch's own mean first, since squares of data
+        far from m_b would cancel."""
+        kept = (indices >= 0).flatten()[:, None]
+        x = part.x.movedim(part.axis, -1).flatten(0, -2).float().where(kept, 0.0)
+        n = kept.sum()
+        mean = x.sum(0) / n.clamp(min=1)
+        x = (x - mean).where(kept, 0.0)
+        wide = wide_dtype(x)
+        rest, square, away = x.sum(0).to(wide), x.square().sum(0).to(wide), mean.to(wide) - self.batch_mean[head, 0]
+        return _limbs(torch.stack([rest + n * away, square + 2 * away * rest + n * away.square()]))
 
     def take(self, parts: Sequence[Part], indices: Sequence[Tensor]) -> None:
         """Moments for an update that no gradient brings."""
@@ -77,7 +89,7 @@ class AffineCodebook(Codebook):
 
     def _attach(self) -> None:
         super()._attach()
-        shape, zero = (2, self.embed.shape[2]), torch.zeros((), device=self.embed.device)
+        shape, zero = (2 * _LIMBS, self.embed.shape[2]), torch.zeros((), device=self.embed.device)
         self.moments = [zero.expand(shape).requires_grad_() for _ in range(self.heads)]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -91,20 +103,20 @@ class AffineCodebook(Codebook):
 
     def move(self, statistics: Tensor) -> None:
         dim = self.embed.shape[2]
-        plain, moments = statistics.split([self.heads * self.size * (2 * dim + 2), 2 * self.heads * dim])
+        plain, moments = statistics.split([self.heads * self.size * (2 * dim + 2), 2 * _LIMBS * self.heads * dim])
         plain = plain.view(self.heads, self.size, -1)
         sums, counts = plain[..., :dim], plain[..., dim : dim + 1]
         # Sums of vectors as sums of stored codes, by the moments that the forward used.
         inner = (sums - counts * self.batch_mean) / self._ratio + counts * self.codebook_mean
         super().move(torch.cat([inner, plain[..., dim:]], 2).flatten(0, 1))
         n = counts.sum(1, keepdim=True)
-        first, second = (moments.view(self.heads, 2, 1, dim) / n.clamp(min=1)[:, None]).unbind(1)
-        seen = (n > 0).float()
-        variance = (second - first.square()).clamp(min=0)
+        joined = moments.view(self.heads, 2, _LIMBS, dim).to(wide_dtype(moments)).sum(2, keepdim=True)
+        first, second = (joined / n.clamp(min=1)[:, None]).unbind(1)
+        seen, variance = (n > 0).float(), (second - first.square()).clamp(min=0).float()
         waited = self.codebook_mean_needs_init
         batch, own = (torch.where(waited, 1.0, 1.0 - decay) * seen for decay in (self.batch_decay, self.codebook_decay))
         self.batch_variance.lerp_(variance, batch)
-        self.batch_mean.add_(batch * first)
+        self.batch_mean.add_((batch * first).float())
         self.codebook_variance.lerp_(torch.var(self.embed, 1, correction=0, keepdim=True), own)
         self.codebook_mean.lerp_(self.embed.mean(1, keepdim=True), own)
         for flag in (self.codebook_mean_needs_init, self.codebook_variance_needs_init):
@@ -118,17 +130,28 @@ class AffineCodebook(Codebook):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
+def _limbs(exact: Tensor) -> Tensor:
+    """exact [2, D], float64 → parts of 8 bits each, [2·limbs, D] float32, which add up to it. Sums of such parts over
+    batches and ranks are exact in float32, where sums of rounded numbers would lose a small variance far from 0."""
+    parts = []
+    for _ in range(_LIMBS):
+        parts.append(exact.bfloat16().float())
+        exact = exact - parts[-1]
+    return torch.stack(parts, 1).flatten(0, 1)
+
+
 class _Carry(Function):
-    """A value whose backward also hands `found` to a leaf."""
+    """Two values whose backward, whichever of them it comes by, also hands `found` to a leaf."""
 
     @staticmethod
-    def forward(value: Tensor, leaf: Tensor, found: Tensor) -> Tensor:
-        return value.view_as(value)
+    def forward(quantized: Tensor, loss: Tensor, leaf: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
+        return quantized.view_as(quantized), loss.view_as(loss)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[2])
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(inputs[3])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        return grad, ctx.saved_tensors[0], None
+    def backward(ctx: Any, grad: Tensor | None, grad_loss: Tensor | None) -> tuple[Tensor | None, ...]:
+        return grad, grad_loss, ctx.saved_tensors[0], None

@@ -218,9 +218,9 @@ class VectorQuantize(CodebookLayer):
             results = [assign(*given, how) for given in zip(parts, each, leaves, strict=True)]
         else:
             results = [assign_many(parts[0], codes, topk, how)]
-        found, chosen, losses = zip(*results, strict=True)
         if by_gradient and isinstance(book, AffineCodebook):
-            found = tuple(book.carry(*given) for given in zip(range(len(parts)), parts, found, chosen, strict=True))
+            results = [book.carry(head, *given) for head, given in enumerate(zip(parts, results, strict=True))]
+        found, chosen, losses = zip(*results, strict=True)
         quantized = self._output(x, self._heads.join(found), mask)
         if indices is None:
             own = losses[0] if len(losses) == 1 else torch.stack(losses).mean(0)
