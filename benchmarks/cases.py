@@ -1,4 +1,5 @@
-"""What is measured, on a CPU, on a GPU and in a smoke test: searches, training steps, Gaussian latents, memory."""
+"""What is measured, on a CPU, on a GPU and in a smoke test: searches, training steps, Gaussian latents, mixtures,
+scalar quantizers, memory."""
 
 from typing import Any, NamedTuple
 
@@ -70,13 +71,32 @@ class MixtureCase(NamedTuple):
         return z.to(DTYPES[self.dtype]), mean, logvar - 1, grad, each
 
 
-AnyCase = Case | LatentCase | MixtureCase
+class ScalarCase(NamedTuple):
+    """N vectors of D entries that are quantized entry by entry."""
+
+    rows: int
+    dim: int
+    dtype: str = "fp32"
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.dim}-entries-{self.dtype}"
+
+    def draw(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """x and upstream gradients, [N, D]."""
+        generator = torch.Generator(device).manual_seed(0)
+        x, upstream = (torch.randn(self.rows, self.dim, generator=generator, device=device) for _ in range(2))
+        return x.to(DTYPES[self.dtype]), upstream.to(DTYPES[self.dtype])
+
+
+AnyCase = Case | LatentCase | MixtureCase | ScalarCase
 
 
 def parse(text: str) -> AnyCase:
     """The case that `str` made `text` of."""
     sizes, *components, dtype = text.split("-")
     rows, dim, *codes = map(int, sizes.split("x"))
+    if components == ["entries"]:
+        return ScalarCase(rows, dim, dtype)
     if components:
         return MixtureCase(rows, dim, int(components[0]), dtype)
     return Case(rows, dim, codes[0], dtype) if codes else LatentCase(rows, dim, dtype)
@@ -121,13 +141,29 @@ MIXTURE_MEMORY = {
     "cuda": [MixtureCase(4096, 64, 4096)],
     "smoke": MIXTURE["smoke"],
 }
+FSQ = {
+    "cpu": [ScalarCase(65536, 6)],
+    "cuda": [ScalarCase(1 << 20, 6, dtype) for dtype in DTYPES],
+    "smoke": [ScalarCase(300, 6)],
+}
+LFQ = {
+    "cpu": [ScalarCase(256, 18), ScalarCase(16384, 18)],
+    "cuda": [ScalarCase(4096, 18), ScalarCase(1 << 18, 18), ScalarCase(1 << 18, 18, "bf16")],
+    "smoke": [ScalarCase(30, 6)],
+}
+FSQ_MEMORY = {"cpu": FSQ["cpu"], "cuda": FSQ["cuda"][:1], "smoke": FSQ["smoke"]}
+LFQ_MEMORY = {"cpu": LFQ["cpu"], "cuda": LFQ["cuda"][:2], "smoke": LFQ["smoke"]}
 ALL: tuple[dict[str, list[Any]], ...] = (
     SEARCH,
     STEP,
     LATENT,
     MIXTURE,
+    FSQ,
+    LFQ,
     SEARCH_MEMORY,
     STEP_MEMORY,
     LATENT_MEMORY,
     MIXTURE_MEMORY,
+    FSQ_MEMORY,
+    LFQ_MEMORY,
 )

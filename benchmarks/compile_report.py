@@ -29,6 +29,7 @@ from .compile_record import line as short
 from .gaussian_cases import Variant, gaussian_case, gaussian_cases
 from .machine_code import TARGETS, Case, compile_case
 from .mixture_cases import mixture_cases
+from .scalar_compile_cases import scalar_cases
 
 MAIN = ("sm_80", "sm_90", "sm_100", "gfx942")
 
@@ -61,6 +62,7 @@ def main_cases(arch: str) -> Iterator[Case]:
         yield search_case("vector_quantize", 64, "fp32", "rows", arch, metric)
     yield from gaussian_cases(arch)
     yield from mixture_cases()
+    yield from scalar_cases()
     if full:
         yield gaussian_case("reparameterize_kl", 8, "bf16", "chunk", arch)
         for variant in (Variant("std"), Variant("softplus"), Variant(prior=True), Variant(reduction="latent")):
@@ -90,6 +92,7 @@ def every_case(arch: str) -> Iterator[Case]:
         yield from code_cases(dimension, arch, METRICS)
     yield from gaussian_cases(arch, every=True)
     yield from mixture_cases(every=True)
+    yield from scalar_cases(every=True)
 
 
 def measure(arch: str, chosen: Iterable[Case]) -> dict[str, dict[str, Any]]:

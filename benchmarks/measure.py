@@ -8,10 +8,10 @@ import torch
 from aevae_fast import reference
 from aevae_fast.cli._verdict import wrong_indices
 
-from . import latent_providers, mixture_providers, search_providers, step_providers
+from . import latent_providers, mixture_providers, scalar_providers, search_providers, step_providers
 from .cases import AnyCase
 from .environment import device_name
-from .roofline import Work, floor_seconds, latent_work, mixture_work, search_work, step_work
+from .roofline import Work, floor_seconds, latent_work, mixture_work, scalar_work, search_work, step_work
 from .search_providers import Call, Provider
 from .timing import BUDGETS, Spread, capture, cuda_seconds, interleave, ratio, spread, wall_seconds
 
@@ -81,6 +81,8 @@ _KINDS = {
     "step": _Kind(step_providers.PROVIDERS, step_work, _refuse_wrong_codes),
     "latent": _Kind(latent_providers.PROVIDERS, latent_work, latent_providers.refuse_wrong),
     "mixture": _Kind(mixture_providers.PROVIDERS, mixture_work, mixture_providers.refuse_wrong),
+    "fsq": _Kind(scalar_providers.FSQ, scalar_work, scalar_providers.refuse_wrong_levels),
+    "lfq": _Kind(scalar_providers.LFQ, scalar_work, scalar_providers.refuse_wrong_signs),
 }
 
 

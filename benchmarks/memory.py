@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from . import latent_providers, mixture_providers, search_providers, step_providers
+from . import latent_providers, mixture_providers, scalar_providers, search_providers, step_providers
 from .cases import AnyCase, parse
 
 PROVIDERS = {
@@ -22,6 +22,8 @@ PROVIDERS = {
     "step": step_providers.PROVIDERS,
     "latent": latent_providers.PROVIDERS,
     "mixture": mixture_providers.PROVIDERS,
+    "fsq": scalar_providers.FSQ,
+    "lfq": scalar_providers.LFQ,
 }
 
 

@@ -21,12 +21,16 @@ _TITLES = {
     "step": "Training step: forward, backward, EMA update",
     "latent": "Training step of the Gaussian bottleneck: sample and KL, backward",
     "mixture": "Training step of a Gaussian mixture's log-density and its marginals",
+    "fsq": "Training step of finite scalar quantization, levels 8-8-8-5-5-5",
+    "lfq": "Training step of lookup-free quantization with its entropy loss, D bits",
 }
 _MEMORY = {
     "search memory": "nearest code",
     "step memory": "training step",
     "latent memory": "Gaussian bottleneck, training step",
     "mixture memory": "Gaussian mixture, training step",
+    "fsq memory": "finite scalar quantization, training step",
+    "lfq memory": "lookup-free quantization, training step",
 }
 
 

@@ -8,7 +8,7 @@ sizes into memory that is already there.
 
 from typing import NamedTuple
 
-from .cases import Case, LatentCase, MixtureCase
+from .cases import Case, LatentCase, MixtureCase, ScalarCase
 
 _BYTES = {"fp32": 4, "bf16": 2}
 
@@ -64,6 +64,12 @@ def mixture_work(case: MixtureCase) -> Work:
     rate. Points, components and their gradients are read and written once."""
     moved = 4 * (3 * case.rows + 4 * case.components) * case.dim
     return Work(moved, 0, 2 * 4 * case.elements)
+
+
+def scalar_work(case: ScalarCase) -> Work:
+    """Forward: x read, codes and an index a row written. Backward: upstream gradient and x read, a gradient written."""
+    x = case.rows * case.dim * _BYTES[case.dtype]
+    return Work(5 * x + 8 * case.rows, 0, 0)
 
 
 def floor_seconds(work: Work, device_name: str) -> float | None:

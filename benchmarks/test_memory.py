@@ -1,4 +1,5 @@
-"""Peak memory of one call beyond its inputs. Neither search nor mixture may hold anything that grows with N·K."""
+"""Peak memory of one call beyond its inputs. Neither search nor mixture nor lookup-free codes may hold
+anything that grows with N·K."""
 
 import sys
 from collections.abc import Callable
@@ -8,6 +9,7 @@ import pytest
 
 from . import cases
 from .mixture_providers import PROVIDERS as MIXTURE
+from .scalar_providers import LFQ
 from .search_providers import missing
 
 _ALLOWED = 64 << 20  # bytes: a search's [N, K] matrix alone would be 4 GiB, a mixture's [N, K, D] tensor too
@@ -54,4 +56,19 @@ def test_mixture(peak: Peak, pytestconfig: pytest.Config, provider: str) -> None
             continue
         used = peak("mixture", provider, case)
         if provider == "aevae_fast":
+            assert used < _ALLOWED
+
+
+@needs_proc
+@pytest.mark.parametrize("provider", ["aevae_fast", "vector-quantize-pytorch"])
+@pytest.mark.parametrize("kind", ["fsq", "lfq"])
+def test_scalar_quantizers(peak: Peak, pytestconfig: pytest.Config, kind: str, provider: str) -> None:
+    """The peer's lookup-free codes hold several [N, 2^bits] tensors: measured where they fit."""
+    if provider != "aevae_fast" and (why := missing("vector_quantize_pytorch")):
+        pytest.skip(why)
+    for case in _cases(cases.FSQ_MEMORY if kind == "fsq" else cases.LFQ_MEMORY, pytestconfig):
+        if kind == "lfq" and LFQ[provider].obstacle(case, pytestconfig.getoption("--bench-device")):
+            continue
+        used = peak(kind, provider, case)
+        if kind == "lfq" and provider == "aevae_fast":
             assert used < _ALLOWED

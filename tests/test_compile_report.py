@@ -52,6 +52,14 @@ from benchmarks.mixture_cases import mixture_cases
 arch = json.loads(sys.argv[1])
 print(json.dumps({name: line(row) for name, row in measure(arch, mixture_cases()).items()}))
 """
+SCALARS = """
+import json, sys
+from benchmarks.compile_record import line
+from benchmarks.compile_report import measure
+from benchmarks.scalar_compile_cases import scalar_cases
+arch = json.loads(sys.argv[1])
+print(json.dumps({name: line(row) for name, row in measure(arch, scalar_cases()).items()}))
+"""
 LIST = """
 import json
 from benchmarks.compile_report import TARGETS, every_case
@@ -96,6 +104,15 @@ def test_mixture_kernels_fit(arch: str) -> None:
     assert len(found) == 7
     for name, row in found.items():
         assert compile_record.faults(arch, row) == [], name
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "gfx942"])
+def test_scalar_kernels_fit(arch: str) -> None:
+    found = run(SCALARS, arch)
+    assert len(found) == 12
+    for name, row in found.items():
+        assert compile_record.faults(arch, row) == [], name
+    assert found["fsq 8-5-5-5 fp32 rows"]["narrow"] <= 1  # 16 bytes at a time, but for the mask
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)

@@ -21,6 +21,7 @@ from ._gaussian_checks import check_gaussian_kl, check_reparameterize_kl
 from ._mixture_checks import check_gaussian_logsumexp, mixture_cases
 from ._residual_checks import check_residual_vector_quantize, residual_cases
 from ._result import Result, timed
+from ._scalar_checks import check_finite_scalar_quantize, check_lookup_free_quantize, levels_cases, signs_cases
 from ._verdict import UNIT, error_share, wrong_indices
 
 Check = Callable[[torch.device, Impl | None], Iterator[Result]]
@@ -170,5 +171,7 @@ def plan(quick: bool, device: torch.device) -> list[Check]:
     gaussians = list(gaussian_cases(quick, elements // 64))
     checks += [partial(check, case) for check in (check_gaussian_kl, check_reparameterize_kl) for case in gaussians]
     checks += [partial(check_gaussian_logsumexp, case) for case in mixture_cases(quick)]
+    checks += [partial(check_finite_scalar_quantize, case) for case in levels_cases(quick)]
+    checks += [partial(check_lookup_free_quantize, case) for case in signs_cases(quick)]
     checks += [partial(check_residual_vector_quantize, case) for case in residual_cases(quick, elements // 8)]
     return checks

@@ -12,6 +12,7 @@ from ._gaussian_cases import GaussianCase
 if TYPE_CHECKING:
     from ._mixture_checks import MixtureCase
     from ._residual_checks import ResidualCase
+    from ._scalar_checks import LevelsCase, SignsCase
 
 
 class Result(NamedTuple):
@@ -19,7 +20,7 @@ class Result(NamedTuple):
     wrong; None where an operation has no such thing."""
 
     operation: str
-    case: "Case | GaussianCase | MixtureCase | ResidualCase"
+    case: "Case | GaussianCase | MixtureCase | ResidualCase | LevelsCase | SignsCase"
     seconds: float
     error: float | None = None
     differing: int | None = None

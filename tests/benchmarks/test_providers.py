@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from aevae_fast import functional, reference
-from benchmarks import latent_providers, mixture_providers, search_providers, step_providers
-from benchmarks.cases import ALL, Case, LatentCase, MixtureCase, parse
+from benchmarks import latent_providers, mixture_providers, scalar_providers, search_providers, step_providers
+from benchmarks.cases import ALL, Case, LatentCase, MixtureCase, ScalarCase, parse
 
 CASE = Case(300, 8, 50)
 CPU = torch.device("cpu")
@@ -80,8 +80,23 @@ def test_mixture_providers_find_the_density(name: str) -> None:
         mixture_providers.refuse_wrong(joint * 1.001, z, mean, logvar, *upstream)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in ("FSQ", "LFQ") for name in getattr(scalar_providers, kind)]
+)
+def test_scalar_providers_find_the_codes(kind: str, name: str) -> None:
+    provider, case = getattr(scalar_providers, kind)[name], ScalarCase(300, 6)
+    if why := provider.obstacle(case, "cpu"):
+        pytest.skip(why)
+    x, upstream = case.draw(CPU)
+    indices = provider.prepare(x, upstream)()
+    refuse = scalar_providers.refuse_wrong_levels if kind == "FSQ" else scalar_providers.refuse_wrong_signs
+    refuse(indices.long(), x, upstream)
+    with pytest.raises(ArithmeticError, match="aevae_fast found wrong codes"):
+        refuse(indices.long() ^ 1, x, upstream)
+
+
 def test_cases_are_read_back() -> None:
-    for case in (Case(3, 4, 5, "bf16"), LatentCase(3, 4), MixtureCase(3, 4, 5)):
+    for case in (Case(3, 4, 5, "bf16"), LatentCase(3, 4), MixtureCase(3, 4, 5), ScalarCase(3, 4)):
         assert parse(str(case)) == case
 
 

@@ -13,6 +13,14 @@ from aevae_fast.cli._cases import DATA, LAYOUTS, Case, lay_out
 from aevae_fast.cli._gaussian_cases import GaussianCase
 from aevae_fast.cli._gaussian_checks import check_gaussian_kl, check_reparameterize_kl
 from aevae_fast.cli._mixture_checks import MixtureCase, check_gaussian_logsumexp, mixture_cases
+from aevae_fast.cli._scalar_checks import (
+    LevelsCase,
+    SignsCase,
+    check_finite_scalar_quantize,
+    check_lookup_free_quantize,
+    levels_cases,
+    signs_cases,
+)
 from aevae_fast.cli._verdict import error_share, wrong_indices
 from aevae_fast.cli.app import run
 
@@ -217,3 +225,68 @@ def test_mixtures_are_right_here(impl: Any) -> None:
     for case in mixture_cases(True):
         if impl is None or case.data != "normal":
             assert all(result.passed for result in check_gaussian_logsumexp(case, CPU, impl)), case
+
+
+SIGNS = SignsCase(64, 6, torch.float32)
+
+
+def spoil_losses(found: Any, **changes: Callable[[Tensor], Tensor]) -> Any:
+    return found._replace(**{name: change(getattr(found, name)) for name, change in changes.items()})
+
+
+@pytest.mark.parametrize(
+    ("check", "case", "spoil"),
+    [
+        pytest.param(
+            check_finite_scalar_quantize,
+            LevelsCase(64, (8, 5), torch.float32),
+            lambda quantized, indices: (quantized, indices.roll(1)),
+            id="index of levels",
+        ),
+        pytest.param(
+            check_finite_scalar_quantize,
+            LevelsCase(64, (8, 5), torch.float32),
+            lambda quantized, indices: (quantized.detach() + 1.0001 * (quantized - quantized.detach()), indices),
+            id="gradient of levels",
+        ),
+        pytest.param(
+            check_lookup_free_quantize,
+            SIGNS,
+            lambda *found: spoil_losses(functional.LookupFree(*found), indices=lambda t: t ^ 1),
+            id="bit",
+        ),
+        pytest.param(
+            check_lookup_free_quantize,
+            SIGNS,
+            lambda *found: spoil_losses(functional.LookupFree(*found), batch_entropy=lambda t: t * (1 + 1e-5)),
+            id="entropy",
+        ),
+        pytest.param(
+            check_lookup_free_quantize,
+            SIGNS,
+            lambda *found: spoil_losses(functional.LookupFree(*found), commitment=lambda t: t.detach() + 0 * t),
+            id="gradient of the commitment",
+        ),
+    ],
+)
+def test_a_mistake_with_a_scalar_quantizer_is_seen(
+    check: Callable[..., Any], case: Any, spoil: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operation = "finite_scalar_quantize" if isinstance(case, LevelsCase) else "lookup_free_quantize"
+    right = getattr(functional, operation)
+
+    def wrong(x: Tensor, *args: Any, impl: str | None = None, **options: Any) -> Any:
+        found = right(x, *args, impl=impl, **options)
+        return found if impl == "reference" or x.dtype == torch.float64 else spoil(*found)
+
+    assert all(result.passed for result in check(case, CPU, None))
+    monkeypatch.setattr(functional, operation, wrong)
+    assert not all(result.passed for result in check(case, CPU, None))
+
+
+def test_scalar_quantizers_are_right_here_under_the_interpreter() -> None:
+    pytest.importorskip("triton")
+    for case in [case for case in levels_cases(True) if case.dtype == torch.float32]:
+        assert all(result.passed for result in check_finite_scalar_quantize(case, CPU, "triton")), case
+    for case in [case for case in signs_cases(True) if case.dtype == torch.float32]:
+        assert all(result.passed for result in check_lookup_free_quantize(case, CPU, "triton")), case
