@@ -36,6 +36,10 @@ _MOVING: dict[str, Build] = {
     "vq_rotation": _layer(VectorQuantize, rotation_trick=True),
     "vq_heads": _layer(VectorQuantize, codebook_dim=3, heads=2, separate_codebook_per_head=True),
     "vq_ibq": _layer(VectorQuantize, estimator="ibq"),
+    "vq_gumbel": _layer(VectorQuantize, estimator="gumbel"),
+    "vq_diveq": _layer(VectorQuantize, estimator="diveq"),
+    "vq_affine": _layer(VectorQuantize, affine_param=True),
+    "vq_diverse": _layer(VectorQuantize, codebook_diversity_loss_weight=0.1),
     "vq_sampled": _layer(VectorQuantize, stochastic_sample_codes=True),
     "residual": _layer(ResidualVQ, **_residual),
     "residual_sizes": _layer(ResidualVQ, codebook_size=(16, 8, 4)),
@@ -57,9 +61,9 @@ _STILL: dict[str, Build] = {
 }
 CASES = {**_MOVING, **_STILL}
 MOVING = list(_MOVING)  # whose codebooks move, or count their use
-RANDOM = ["vq_sampled", "residual_dropout"]  # in training
-OF_THE_BATCH = ["lfq", "residual_lfq"]  # with an entropy of the whole batch in their loss
-FOR_TRAINING = [*OF_THE_BATCH, "latent"]  # which have no loss in eval
+RANDOM = ["vq_diveq", "vq_sampled", "residual_dropout"]  # in training
+OF_THE_BATCH = ["vq_diverse", "lfq", "residual_lfq"]  # with an entropy of the whole batch in their loss
+FOR_TRAINING = ["lfq", "residual_lfq", "latent"]  # which have no loss in eval
 
 
 class Model(nn.Module):
