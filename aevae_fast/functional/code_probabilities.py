@@ -32,7 +32,7 @@ def batch_entropy(
     number = count(mask, last.numel() // last.shape[-1])
     total = number.to(table.dtype) if isinstance(number, Tensor) else table.new_full((), number)
     if sync and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        joined = _SumOverRanks.apply(torch.cat([table.flatten(), total[None]]))
+        joined = SumOverRanks.apply(torch.cat([table.flatten(), total[None]]))
         table, total = joined[:-1].view_as(table), joined[-1].detach()
     share = table / total
     tiny = torch.finfo(table.dtype).tiny
@@ -59,7 +59,7 @@ class _CodeProbabilities(Function):
         return found, None, None, None, None, None
 
 
-class _SumOverRanks(Function):
+class SumOverRanks(Function):
     """A sum that every rank makes the same use of: each has the same gradient of it, so that theirs add up to as many
     times their own, without another exchange."""
 

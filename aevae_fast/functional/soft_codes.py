@@ -8,6 +8,7 @@ and again in backward. float16, bfloat16, float32 and float64 x; impl="reference
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.autograd import Function
 
@@ -16,6 +17,7 @@ from ._autograd import first_order
 from ._checks import as_rows, check_choice, check_codebook, check_input, check_rows
 from ._dispatch import Impl
 from ._plain_ops import by_reference
+from .code_probabilities import SumOverRanks
 
 _OPS = torch.ops.aevae_fast
 METRICS = ("euclidean", "dot")
@@ -121,12 +123,14 @@ def mean_assignment(
     metric: str = "euclidean",
     temperature: float = 1.0,
     dim: int = -1,
+    sync: bool = False,
     impl: Impl | None = None,
 ) -> Tensor:
     """How much each code is used: mean of the softmax over the vectors that count, `[K]` float32 (float64 for float64).
 
     Args:
         mask: bool, x's shape without `dim`, True for vectors that count.
+        sync: the mean over the vectors of all ranks, which must all call this.
     """
     _check(x, codebook, metric, temperature, dim)
     if mask is None:
@@ -134,10 +138,15 @@ def mean_assignment(
     check_rows("mask", mask, torch.bool, x, dim)
     if by_reference(impl, "mean_assignment", x, codebook):
         wide = x.movedim(dim, -1).to(torch.promote_types(x.dtype, codebook.dtype))
-        return reference.mean_assignment(wide, codebook, mask, metric, temperature)
-    rows = as_rows(x, dim)
-    total = _Assignment.apply(rows, codebook.contiguous(), mask.reshape(rows.shape[:2]), metric, 1 / temperature)
-    return total / mask.sum().clamp(min=1)
+        total = reference.total_assignment(wide, codebook, mask, metric, temperature)
+    else:
+        rows = as_rows(x, dim)
+        total = _Assignment.apply(rows, codebook.contiguous(), mask.reshape(rows.shape[:2]), metric, 1 / temperature)
+    number = mask.sum().to(total.dtype)
+    if sync and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        joined = SumOverRanks.apply(torch.cat([total, number[None]]))
+        total, number = joined[:-1], joined[-1].detach()
+    return total / number.clamp(min=1)
 
 
 class _Saving(Function):

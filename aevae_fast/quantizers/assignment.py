@@ -25,6 +25,7 @@ class Assignment(NamedTuple):
     temperature: float
     sample: bool  # draw the codes instead of taking the nearest
     variance: float  # of DiVeQ's noise
+    sync: bool  # what is of the batch as a whole is of all ranks'
     impl: Impl | None
 
     @property

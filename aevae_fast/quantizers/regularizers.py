@@ -54,6 +54,7 @@ def diversity_loss(part: Part, codes: Tensor, temperature: float, how: Assignmen
         metric=how.similarity,
         temperature=1 / temperature,
         dim=part.axis,
+        sync=how.sync,
         impl=how.plain,
     )
     # Not xlogy: at 0 its gradient is infinite, and a code of no probability has no use for one.

@@ -65,7 +65,8 @@ class VectorQuantize(CodebookLayer):
             "diveq", "ibq" or orthogonal_reg_weight need it.
         ema_update: the other way to say it: False for a learnable codebook. Neither: a fixed codebook.
         freeze_codebook: the codebook does not move; also an attribute.
-        sync_codebook: join the statistics of all ranks; None: wherever `torch.distributed` is initialised.
+        sync_codebook: join the statistics of all ranks, and their batches in the diversity loss; None: wherever
+            `torch.distributed` is initialised.
         impl: force "reference", "portable" or "triton"; None lets the device decide.
 
     State: `_codebook.{embed [H, K, D], embed_avg [H, K, D], cluster_size [H, K], initted (), steps ()}`, H the number
@@ -266,6 +267,7 @@ class VectorQuantize(CodebookLayer):
             temperature=self.sample_codebook_temp if temperature is None else temperature,
             sample=self.stochastic_sample_codes and training,
             variance=self.directional_reparam_variance if training else 0.0,
+            sync=self._codebook.sync is not False,
             impl=self.impl,
         )
 

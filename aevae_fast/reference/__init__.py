@@ -12,7 +12,7 @@ from .nearest_codes import nearest_codes
 from .reparameterize_kl import reparameterize_kl
 from .residual_vector_quantize import residual_statistics, residual_vector_quantize
 from .rotate_to import rotate_to
-from .soft_codes import code_cross_entropy, mean_assignment, similarity, soft_straight_through
+from .soft_codes import code_cross_entropy, similarity, soft_straight_through, total_assignment
 from .vector_quantize import vector_quantize
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "gaussian_kl",
     "gaussian_logsumexp",
     "lookup_free_quantize",
-    "mean_assignment",
     "nearest_code",
     "nearest_codes",
     "philox",
@@ -34,5 +33,6 @@ __all__ = [
     "rotate_to",
     "similarity",
     "soft_straight_through",
+    "total_assignment",
     "vector_quantize",
 ]

@@ -27,8 +27,7 @@ def code_cross_entropy(x: Tensor, codebook: Tensor, targets: Tensor, metric: str
     return total / (targets >= 0).sum().clamp(min=1)
 
 
-def mean_assignment(x: Tensor, codebook: Tensor, mask: Tensor | None, metric: str, temperature: float) -> Tensor:
-    """Mean of p [..., K] over the vectors that count, [K]."""
-    p = (similarity(x, codebook, metric) / temperature).softmax(-1).flatten(0, -2)
-    keep = p.new_ones(len(p)) if mask is None else mask.flatten().to(p.dtype)
-    return (p * keep[:, None]).sum(0) / keep.sum().clamp(min=1)
+def total_assignment(x: Tensor, codebook: Tensor, mask: Tensor, metric: str, temperature: float) -> Tensor:
+    """Sum of p [..., K] over the vectors that count, [K]."""
+    p = (similarity(x, codebook, metric) / temperature).softmax(-1)
+    return p.where(mask[..., None], 0.0).flatten(0, -2).sum(0)
