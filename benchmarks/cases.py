@@ -88,7 +88,28 @@ class ScalarCase(NamedTuple):
         return x.to(DTYPES[self.dtype]), upstream.to(DTYPES[self.dtype])
 
 
-AnyCase = Case | LatentCase | MixtureCase | ScalarCase
+class ResidualCase(NamedTuple):
+    """N rows of size D through Q stages of K codes each; the codebooks are float32 throughout."""
+
+    rows: int
+    dim: int
+    codes: int
+    stages: int
+    dtype: str = "fp32"
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.dim}x{self.codes}x{self.stages}-{self.dtype}"
+
+    def draw(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """x [N, D], N(0, 1), and codebooks [Q, K, D] that shrink from stage to stage, as what is left over does."""
+        generator = torch.Generator(device).manual_seed(0)
+        x = torch.randn(self.rows, self.dim, generator=generator, device=device)
+        codebooks = torch.randn(self.stages, self.codes, self.dim, generator=generator, device=device)
+        scale = 0.6 * 0.85 ** torch.arange(self.stages, device=device)
+        return x.to(DTYPES[self.dtype]), codebooks * scale[:, None, None]
+
+
+AnyCase = Case | LatentCase | MixtureCase | ScalarCase | ResidualCase
 
 
 def parse(text: str) -> AnyCase:
@@ -99,6 +120,8 @@ def parse(text: str) -> AnyCase:
         return ScalarCase(rows, dim, dtype)
     if components:
         return MixtureCase(rows, dim, int(components[0]), dtype)
+    if len(codes) == 2:
+        return ResidualCase(rows, dim, *codes, dtype)
     return Case(rows, dim, codes[0], dtype) if codes else LatentCase(rows, dim, dtype)
 
 
@@ -153,6 +176,16 @@ LFQ = {
 }
 FSQ_MEMORY = {"cpu": FSQ["cpu"], "cuda": FSQ["cuda"][:1], "smoke": FSQ["smoke"]}
 LFQ_MEMORY = {"cpu": LFQ["cpu"], "cuda": LFQ["cuda"][:2], "smoke": LFQ["smoke"]}
+COSINE = {
+    "cpu": [Case(16384, 8, 16384)],
+    "cuda": [Case(65536, 8, 16384, dtype) for dtype in DTYPES],
+    "smoke": _SMOKE,
+}
+RESIDUAL = {
+    "cpu": [ResidualCase(15_000, 128, 1024, 8), ResidualCase(15_000, 8, 1024, 9)],
+    "cuda": [ResidualCase(150_000, dim, 1024, q, dtype) for dim, q in ((128, 8), (8, 9)) for dtype in DTYPES],
+    "smoke": [ResidualCase(300, 8, 50, 3)],
+}
 ALL: tuple[dict[str, list[Any]], ...] = (
     SEARCH,
     STEP,
@@ -160,10 +193,14 @@ ALL: tuple[dict[str, list[Any]], ...] = (
     MIXTURE,
     FSQ,
     LFQ,
+    COSINE,
+    RESIDUAL,  # a training step
+    RESIDUAL,  # a forward
     SEARCH_MEMORY,
     STEP_MEMORY,
     LATENT_MEMORY,
     MIXTURE_MEMORY,
     FSQ_MEMORY,
     LFQ_MEMORY,
+    RESIDUAL,  # memory
 )

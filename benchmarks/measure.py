@@ -8,10 +8,28 @@ import torch
 from aevae_fast import reference
 from aevae_fast.cli._verdict import wrong_indices
 
-from . import latent_providers, mixture_providers, scalar_providers, search_providers, step_providers
+from . import (
+    cosine_providers,
+    latent_providers,
+    mixture_providers,
+    residual_providers,
+    scalar_providers,
+    search_providers,
+    step_providers,
+)
 from .cases import AnyCase
 from .environment import device_name
-from .roofline import Work, floor_seconds, latent_work, mixture_work, scalar_work, search_work, step_work
+from .roofline import (
+    Work,
+    floor_seconds,
+    latent_work,
+    mixture_work,
+    residual_step_work,
+    residual_work,
+    scalar_work,
+    search_work,
+    step_work,
+)
 from .search_providers import Call, Provider
 from .timing import BUDGETS, Spread, capture, cuda_seconds, interleave, ratio, spread, wall_seconds
 
@@ -79,6 +97,9 @@ class _Kind(NamedTuple):
 _KINDS = {
     "search": _Kind(search_providers.PROVIDERS, search_work, _refuse_wrong_codes),
     "step": _Kind(step_providers.PROVIDERS, step_work, _refuse_wrong_codes),
+    "cosine search": _Kind(cosine_providers.PROVIDERS, search_work, cosine_providers.refuse_wrong),
+    "residual step": _Kind(residual_providers.STEPS, residual_step_work, residual_providers.refuse_wrong),
+    "residual forward": _Kind(residual_providers.FORWARDS, residual_work, residual_providers.refuse_wrong),
     "latent": _Kind(latent_providers.PROVIDERS, latent_work, latent_providers.refuse_wrong),
     "mixture": _Kind(mixture_providers.PROVIDERS, mixture_work, mixture_providers.refuse_wrong),
     "fsq": _Kind(scalar_providers.FSQ, scalar_work, scalar_providers.refuse_wrong_levels),

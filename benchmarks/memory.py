@@ -14,7 +14,14 @@ from typing import Any
 
 import torch
 
-from . import latent_providers, mixture_providers, scalar_providers, search_providers, step_providers
+from . import (
+    latent_providers,
+    mixture_providers,
+    residual_providers,
+    scalar_providers,
+    search_providers,
+    step_providers,
+)
 from .cases import AnyCase, parse
 
 PROVIDERS = {
@@ -24,6 +31,7 @@ PROVIDERS = {
     "mixture": mixture_providers.PROVIDERS,
     "fsq": scalar_providers.FSQ,
     "lfq": scalar_providers.LFQ,
+    "residual step": residual_providers.STEPS,
 }
 
 

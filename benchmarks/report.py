@@ -19,6 +19,9 @@ BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 _TITLES = {
     "search": "Nearest code",
     "step": "Training step: forward, backward, EMA update",
+    "cosine search": "Nearest code by cosine",
+    "residual step": "Training step of a residual quantizer, Q stages",
+    "residual forward": "Forward of a residual quantizer, Q stages",
     "latent": "Training step of the Gaussian bottleneck: sample and KL, backward",
     "mixture": "Training step of a Gaussian mixture's log-density and its marginals",
     "fsq": "Training step of finite scalar quantization, levels 8-8-8-5-5-5",
@@ -31,6 +34,7 @@ _MEMORY = {
     "mixture memory": "Gaussian mixture, training step",
     "fsq memory": "finite scalar quantization, training step",
     "lfq memory": "lookup-free quantization, training step",
+    "residual step memory": "residual quantizer, training step",
 }
 
 
@@ -110,7 +114,7 @@ def _time_table(entries: list[dict[str, Any]]) -> str:
     floor = any("floor" in entry for entry in entries)
     rows = [
         [
-            "N, D, K" if {"codes", "components"} & entries[0].keys() else "N, D",
+            _header(entries[0]),
             "input",
             *(["floor"] if floor else []),
             *names,
@@ -125,7 +129,8 @@ def _time_table(entries: list[dict[str, Any]]) -> str:
 
 def _memory_table(entries: list[dict[str, Any]]) -> str:
     names = _names(entries)
-    rows = [["", "N, D (, K)", *names]]
+    staged = any("stages" in entry for entry in entries)
+    rows = [["", "N, D (, K (, Q))" if staged else "N, D (, K)", *names]]
     for entry in entries:
         used = [entry["providers"].get(name) for name in names]
         rows.append([_MEMORY[entry["kind"]], _sizes(entry), *("-" if mib is None else f"{mib:.0f}" for mib in used)])
@@ -144,8 +149,14 @@ def _digits(milliseconds: float) -> str:
     return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:#.3g}"
 
 
+def _header(entry: dict[str, Any]) -> str:
+    if "stages" in entry:
+        return "N, D, K, Q"
+    return "N, D, K" if {"codes", "components"} & entry.keys() else "N, D"
+
+
 def _sizes(entry: dict[str, Any]) -> str:
-    return ", ".join(str(entry[size]) for size in ("rows", "dim", "codes", "components") if size in entry)
+    return ", ".join(str(entry[size]) for size in ("rows", "dim", "codes", "components", "stages") if size in entry)
 
 
 def _table(rows: list[list[str]]) -> str:

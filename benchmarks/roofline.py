@@ -8,7 +8,7 @@ sizes into memory that is already there.
 
 from typing import NamedTuple
 
-from .cases import Case, LatentCase, MixtureCase, ScalarCase
+from .cases import Case, LatentCase, MixtureCase, ResidualCase, ScalarCase
 
 _BYTES = {"fp32": 4, "bf16": 2}
 
@@ -64,6 +64,23 @@ def mixture_work(case: MixtureCase) -> Work:
     rate. Points, components and their gradients are read and written once."""
     moved = 4 * (3 * case.rows + 4 * case.components) * case.dim
     return Work(moved, 0, 2 * 4 * case.elements)
+
+
+def residual_work(case: ResidualCase) -> Work:
+    """A search a stage; x and the codebooks are read once, the quantized vectors and an index a stage written."""
+    search = search_work(Case(case.rows, case.dim, case.codes, case.dtype))
+    x = case.rows * case.dim * _BYTES[case.dtype]
+    moved = 2 * x + case.stages * (4 * case.codes * case.dim + 8 * case.rows)
+    return Work(moved, case.stages * search.flops, case.stages * search.pairs)
+
+
+def residual_step_work(case: ResidualCase) -> Work:
+    """The forward, and: x, upstream gradient and indices read and the gradient written; x and indices read for the
+    statistics; each codebook, its sums and averages read and written by the EMA update."""
+    forward = residual_work(case)
+    x = case.rows * case.dim * _BYTES[case.dtype]
+    moved = 4 * x + case.stages * (2 * 8 * case.rows + 16 * case.codes * case.dim + 8 * case.codes)
+    return forward._replace(bytes=forward.bytes + moved)
 
 
 def scalar_work(case: ScalarCase) -> Work:

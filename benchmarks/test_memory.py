@@ -61,6 +61,15 @@ def test_mixture(peak: Peak, pytestconfig: pytest.Config, provider: str) -> None
 
 @needs_proc
 @pytest.mark.parametrize("provider", ["aevae_fast", "vector-quantize-pytorch"])
+def test_residual_step(peak: Peak, pytestconfig: pytest.Config, provider: str) -> None:
+    if provider != "aevae_fast" and (why := missing("vector_quantize_pytorch")):
+        pytest.skip(why)
+    for case in _cases(cases.RESIDUAL, pytestconfig):
+        peak("residual step", provider, case)
+
+
+@needs_proc
+@pytest.mark.parametrize("provider", ["aevae_fast", "vector-quantize-pytorch"])
 @pytest.mark.parametrize("kind", ["fsq", "lfq"])
 def test_scalar_quantizers(peak: Peak, pytestconfig: pytest.Config, kind: str, provider: str) -> None:
     """The peer's lookup-free codes hold several [N, 2^bits] tensors: measured where they fit."""
