@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from .. import functional
 from . import updates
 from .kmeans import kmeans, sample_of_all_ranks
+from .sharded import WrittenInForward, placed_as
 
 # A code counts as dead below this share of uniform usage, unless a threshold is given, and comes back with a count just
 # above it: it follows its new vectors at once, and has about five steps at decay 0.99 to find any.
@@ -65,6 +66,7 @@ class Codebook(nn.Module):
         self._frozen = False
         self.optimizer: ReferenceType[Optimizer] | None = None  # whose steps move it; None: any optimizer's
         self.row_weight: RowWeight | None = None  # of the next move
+        self.written: WrittenInForward | None = None  # of a parameter, until the next move
         embed = torch.empty(heads, codebook_size, dim)
         nn.init.kaiming_uniform_(embed)
         embed = F.normalize(embed, dim=-1) if metric == "cosine" else embed
@@ -85,7 +87,8 @@ class Codebook(nn.Module):
     def codes(self) -> Tensor:
         """The codes, `[K, D]` float32, or `[H, K, D]` of several heads; unit vectors under the cosine metric, which a
         gradient would not keep so."""
-        embed = self.embed[0] if self.heads == 1 else self.embed
+        embed = self.embed if self.written is None else self.written.seen(self.embed)
+        embed = embed[0] if self.heads == 1 else embed
         return F.normalize(embed, dim=-1) if self.learnable and self.metric == "cosine" else embed
 
     @property
@@ -129,7 +132,7 @@ class Codebook(nn.Module):
         if self.shared:
             flat, kept = sample_of_all_ranks(flat, kept, 64 * self.size)
         kept = kept & flat.isfinite().all(1)
-        found = kept.any()
+        found, before = kept.any(), self.embed.detach().clone()
         for head, part in enumerate(flat.chunk(self.heads, 1)):
             centroids, counts = kmeans(part, kept, self.size, self.kmeans_iters, self.metric)
             self.embed[head].copy_(centroids.where(found, self.embed[head]))
@@ -138,6 +141,8 @@ class Codebook(nn.Module):
         if self.shared:  # each rank drew its own numbers
             for state in (self.embed, self.cluster_size, self.embed_avg):
                 dist.broadcast(state, 0)
+        if self.learnable:
+            self.written = WrittenInForward(before, self.embed.detach())
         self.initted.copy_(found)
         self.needs_init = not torch.compiler.is_compiling() and not bool(found)
 
@@ -178,6 +183,9 @@ class Codebook(nn.Module):
         if self.row_weight is not None:
             counts, sums = self._weighted(counts, sums, self.row_weight)
             self.row_weight = None
+        if self.written is not None:
+            self.written.restore(self.embed)
+            self.written = None
         if self.learnable:
             self.cluster_size.lerp_(counts, (1 - self.decay) * arrived)
         else:
@@ -203,7 +211,8 @@ class Codebook(nn.Module):
         dead = (self.cluster_size < threshold) & usable
         fresh = _GRACE * threshold
         self.cluster_size.copy_(self.cluster_size.where(~dead, fresh))
-        self.embed.copy_(self.embed.where(~dead[..., None], candidates))
+        alive = placed_as(~dead[..., None].expand_as(candidates), self.embed)
+        self.embed.copy_(self.embed.where(alive, placed_as(candidates, self.embed)))
         self.embed_avg.copy_(self.embed_avg.where(~dead[..., None], candidates * fresh[..., None]))
 
     def _threshold(self) -> Tensor:

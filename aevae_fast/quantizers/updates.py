@@ -1,9 +1,12 @@
 """Codebooks move once per optimizer step: a hook that PyTorch calls after every `torch.optim.Optimizer.step`.
 
-All codebooks whose statistics have arrived since the last step move together, after one all-reduce for all of them, so
-every rank must have used the same layers. A step that a gradient scaler skips does not call the hook (a fused
-optimizer's does), and the statistics wait for the next. Where several optimizers step at different times,
-`VectorQuantize.step_with` names the one that counts.
+All codebooks whose statistics have arrived since the last step move together, after one all-reduce for all of them. A
+step that a gradient scaler skips does not call the hook (a fused optimizer's does), and the statistics wait for the
+next. Where several optimizers step at different times, `VectorQuantize.step_with` names the one that counts.
+
+Every rank must take part in that all-reduce for the same layers. A layer that some ranks may not use between two steps
+needs a name for its optimizer, by `step_with`: then it takes part in each of its steps, on a rank without statistics
+with zeros. k-means initialisation, in the first forward, needs all ranks.
 """
 
 import itertools
@@ -42,6 +45,9 @@ def update_codebooks(optimizer: Optimizer | None = None, *_: Any) -> None:
         if count_leaf.grad is not None and sum_leaf.grad is not None:
             arrived.append((codebook, count_leaf.grad, sum_leaf.grad))
             count_leaf.grad = sum_leaf.grad = None
+        elif codebook.optimizer is not None and codebook.shared and codebook.training and not codebook.frozen:
+            codebook.candidates.zero_()  # of an earlier batch
+            arrived.append((codebook, torch.zeros_like(count_leaf), torch.zeros_like(sum_leaf)))
     move(arrived)
 
 

@@ -75,9 +75,10 @@ class Model(nn.Module):
         self.encoder, self.quantizer = nn.Linear(DIM, DIM), CASES[name](**options)
 
     def forward(self, x: Tensor, **options: Any) -> Tensor:
-        """A loss, mean over x."""
+        """A loss, mean over x; 0 for an empty one."""
         quantized, _, *rest = self.quantizer(self.encoder(x), **options)
-        loss: Tensor = quantized.square().mean()
+        # A third, or the codes would cancel in the gradient: that of the square and the commitment add up to x alone.
+        loss: Tensor = quantized.square().sum() / (3 * max(quantized.numel(), 1))
         return loss + rest[0].sum() if rest else loss
 
 
