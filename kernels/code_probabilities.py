@@ -19,7 +19,7 @@ import triton.language as tl
 from .row_tiles import as_bytes
 from .search_rows import row_pointers
 
-BLOCK_N, WIDEST = 32, 64
+BLOCK_N, WIDEST, WARPS = 32, 32, 8  # more rows, wider tiles or fewer warps spill
 PROGRAMS = 1024  # about as many: partial tables are few, and every processor has work
 SUMS = tl.constexpr(16)  # room for one sum for each bit of a half, of which there are at most 10
 
@@ -38,15 +38,21 @@ def _bit(rows, kept, t, last, size, stride_xd, slope):
 
 
 @triton.jit
-def _products(rows, kept, codes, low, last, size, stride_xd, slope, COUNT: tl.constexpr):
-    """Probabilities of codes of COUNT bits, of which the lowest is bit `low` of the group; 0 of rows that do not count
-    and of codes that do not exist. [rows, codes]."""
-    live = kept[:, None] & (codes < (1 << COUNT))[None, :]
-    found = tl.where(live, 1.0, 0.0)
+def _products(
+    rows, kept, start, low, last, size, stride_xd, slope, COUNT: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    """Probabilities of BLOCK codes of COUNT bits from `start` on, a multiple of BLOCK; the lowest is bit `low` of the
+    group. 0 of rows that do not count and of codes that do not exist. [rows, BLOCK]."""
+    code = tl.arange(0, BLOCK)
+    found = tl.where(kept[:, None] & (code < (1 << COUNT))[None, :], 1.0, 0.0)
+    shared = tl.full([kept.shape[0]], 1.0, tl.float32)  # of bits that all these codes have alike
     for i in tl.static_range(COUNT):
         one, zero = _bit(rows, kept, low + i, last, size, stride_xd, slope)
-        found *= tl.where(((codes >> i) & 1)[None, :] == 1, one[:, None], zero[:, None])
-    return tl.where(live, found, 0.0)
+        if (1 << i) < BLOCK:
+            found *= tl.where(((code >> i) & 1)[None, :] == 1, one[:, None], zero[:, None])
+        else:
+            shared *= tl.where(((start >> i) & 1) == 1, one, zero)
+    return found * shared[:, None]
 
 
 @triton.jit
@@ -74,17 +80,17 @@ def _code_probabilities_kernel(
     # x :: [B, S, C·bits] fp16|bf16|fp32   mask :: [B, S] int8   parts :: [programs, C·groups, 2^HIGH, 2^LOW] fp32
     part, group = tl.program_id(0).to(tl.int64), tl.program_id(1)
     across = tl.cdiv(1 << LOW, BLOCK_B)
-    a = tl.program_id(2) // across * BLOCK_A + tl.arange(0, BLOCK_A)
-    b = tl.program_id(2) % across * BLOCK_B + tl.arange(0, BLOCK_B)
+    start_a, start_b = tl.program_id(2) // across * BLOCK_A, tl.program_id(2) % across * BLOCK_B
     last, size = _place(group, groups, bits, HIGH + LOW)
     total = tl.zeros([BLOCK_A, BLOCK_B], tl.float32)
     for start in range(0, chunk, BLOCK_N):
         n = part * chunk + start + tl.arange(0, BLOCK_N)
         rows, kept = _rows(x_ptr, mask_ptr, n, N, S, stride_xb, stride_xs, HAS_MASK)
-        high = _products(rows, kept, a, LOW, last, size, stride_xd, slope, HIGH)
-        low = _products(rows, kept, b, 0, last, size, stride_xd, slope, LOW)
+        high = _products(rows, kept, start_a, LOW, last, size, stride_xd, slope, HIGH, BLOCK_A)
+        low = _products(rows, kept, start_b, 0, last, size, stride_xd, slope, LOW, BLOCK_B)
         total = tl.dot(tl.trans(high), low, total, input_precision="ieee")
     table = parts_ptr + ((part * tl.num_programs(1) + group) << (HIGH + LOW))
+    a, b = start_a + tl.arange(0, BLOCK_A), start_b + tl.arange(0, BLOCK_B)
     inside = (a < (1 << HIGH))[:, None] & (b < (1 << LOW))[None, :]
     tl.store(table + (a << LOW)[:, None] + b[None, :], total, mask=inside)
 
@@ -103,11 +109,11 @@ def _half_gradient(
         weight = tl.zeros([BLOCK_N, BLOCK_OWN], tl.float32)
         for first in range(0, 1 << OTHER, BLOCK_OTHER):
             other = first + tl.arange(0, BLOCK_OTHER)
-            factor = _products(rows, kept, other, other_low, last, size, stride_xd, slope, OTHER)
+            factor = _products(rows, kept, first, other_low, last, size, stride_xd, slope, OTHER, BLOCK_OTHER)
             inside = (other < (1 << OTHER))[:, None] & (own < (1 << OWN))[None, :]
             entries = tl.load(table + other[:, None] * stride_other + own[None, :] * stride_own, mask=inside, other=0.0)
             weight = tl.dot(factor, entries, weight, input_precision="ieee")
-        weight *= _products(rows, kept, own, low, last, size, stride_xd, slope, OWN)
+        weight *= _products(rows, kept, start, low, last, size, stride_xd, slope, OWN, BLOCK_OWN)
         for i in tl.static_range(OWN):
             has = (((own >> i) & 1) == 1)[None, :]
             ones += tl.where(bit == i, tl.sum(tl.where(has, weight, 0.0), 1)[:, None], 0.0)
@@ -170,7 +176,7 @@ def code_probabilities(x: torch.Tensor, mask: torch.Tensor | None, slope: float,
     tables = torch.empty(parts, *shape, dtype=torch.float32, device=x.device)
     _code_probabilities_kernel[(parts, codebooks * groups, tiles)](
         x, as_bytes(mask, x), tables, rows, length, bits, groups, chunk, *x.stride(), slope,
-        HAS_MASK=mask is not None, **form, num_warps=4, enable_fp_fusion=True,
+        HAS_MASK=mask is not None, **form, num_warps=WARPS, enable_fp_fusion=True,
     )  # fmt: skip
     return tables.sum(0)
 
@@ -186,6 +192,6 @@ def code_probabilities_backward(
         return grad_x
     _code_probabilities_bwd_kernel[(triton.cdiv(rows, BLOCK_N), dimension // bits * groups)](
         grad.contiguous(), x, as_bytes(mask, x), grad_x, rows, length, bits, groups, *x.stride(), *grad_x.stride(),
-        slope, HAS_MASK=mask is not None, **halves(group), num_warps=4, enable_fp_fusion=True,
+        slope, HAS_MASK=mask is not None, **halves(group), num_warps=WARPS, enable_fp_fusion=True,
     )  # fmt: skip
     return grad_x
