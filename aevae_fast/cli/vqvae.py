@@ -20,7 +20,10 @@ _Quantizer = Annotated[
     ),
 ]
 _Stages = Annotated[
-    int, typer.Option(help="Codes a position; 1 but for residual.", min=1, max=64, rich_help_panel=_MODEL)
+    int | None,
+    typer.Option(
+        help="Codes a position; default: 4 for residual. The others have 1.", min=1, max=64, rich_help_panel=_MODEL
+    ),
 ]
 _CodebookSize = Annotated[int, typer.Option(help="Number of codes.", max=2**20, rich_help_panel=_MODEL)]
 _CodebookDim = Annotated[int, typer.Option(help="Width of a code.", max=WIDEST_LAYER, rich_help_panel=_MODEL)]
@@ -38,7 +41,7 @@ _Decay = Annotated[float, typer.Option(help="Decay of the codebook's moving aver
 def vqvae(
     context: typer.Context,
     quantizer: _Quantizer = "vq",
-    stages: _Stages = 1,
+    stages: _Stages = None,
     codebook_size: _CodebookSize = 512,
     codebook_dim: _CodebookDim = 64,
     channels: _Channels = 64,
@@ -56,7 +59,7 @@ def vqvae(
 def tokenizer(
     context: typer.Context,
     quantizer: _Quantizer = "residual",
-    stages: _Stages = 4,
+    stages: _Stages = None,
     codebook_size: _CodebookSize = 256,
     codebook_dim: _CodebookDim = 64,
     channels: _Channels = 64,

@@ -43,6 +43,7 @@ def _lfq(dim: int, codebook_size: int, stages: int, **options: Any) -> nn.Module
 
 QUANTIZERS: dict[str, Callable[..., nn.Module]] = {"vq": _vq, "residual": _residual, "fsq": _fsq, "lfq": _lfq}
 WITH_CODEBOOK = ("vq", "residual")  # these learn their codes, so that they have a decay and a first batch to start from
+_STAGES = {"residual": 4}  # where nothing is said
 
 
 def make_quantizer(name: str, dim: int, codebook_size: int, stages: int, options: Mapping[str, Any]) -> nn.Module:
@@ -64,6 +65,11 @@ def make_quantizer(name: str, dim: int, codebook_size: int, stages: int, options
     if stages != 1 and name != "residual":
         raise ValueError(f"stages: expected 1 for {name}, got {stages}; residual takes more")
     return QUANTIZERS[name](dim, codebook_size, stages, **options)
+
+
+def usual_stages(quantizer: object, stages: int | None) -> int:
+    """`stages`, or where it is None the usual number for this quantizer: 4 for "residual", 1 for others."""
+    return _STAGES.get(str(quantizer), 1) if stages is None else stages
 
 
 def stage_sizes(quantizer: nn.Module) -> tuple[int, ...]:

@@ -28,6 +28,7 @@ from .discrete import (
     make_quantizer,
     quantize,
     stage_sizes,
+    usual_stages,
 )
 from .modes import evaluation_mode
 
@@ -65,7 +66,7 @@ class VQVAE(LoadsWhole):
         residual_blocks: residual blocks in the encoder and as many in the decoder.
         codebook_size: number of codes K, of each stage.
         codebook_dim: width D of a code, and of the encoder's output.
-        stages: codes a position; 1 but for the quantizer "residual".
+        stages: codes a position; None: 4 for the quantizer "residual". The others have 1.
         commitment_weight: weight of the commitment term (β in the paper, 0.25 there).
         decay: decay of the moving averages that move the codebook.
         data_variance: variance of the images' values; puts the reconstruction term on the scale of 1.
@@ -93,7 +94,7 @@ class VQVAE(LoadsWhole):
         residual_blocks: int = 2,
         codebook_size: int = 512,
         codebook_dim: int = 64,
-        stages: int = 1,
+        stages: int | None = None,
         commitment_weight: float = 0.25,
         decay: float = 0.99,
         data_variance: float = 1.0,
@@ -108,7 +109,7 @@ class VQVAE(LoadsWhole):
             "channels": channels,
             "codebook_size": codebook_size,
             "codebook_dim": codebook_dim,
-            "stages": stages,
+            "stages": usual_stages(quantizer, stages),
         }
         check_whole(**sizes, residual_blocks=residual_blocks, downsampling_factor=downsampling_factor)
         check_positive(**sizes, data_variance=data_variance)
@@ -139,7 +140,7 @@ class VQVAE(LoadsWhole):
         if isinstance(quantizer, str):
             moves = {"commitment_weight": commitment_weight, "decay": decay} if quantizer in WITH_CODEBOOK else {}
             options = moves | self.config["quantizer_options"]
-            quantizer = make_quantizer(quantizer, codebook_dim, codebook_size, stages, options)
+            quantizer = make_quantizer(quantizer, codebook_dim, codebook_size, sizes["stages"], options)
         self.quantizer = quantizer
 
     @property

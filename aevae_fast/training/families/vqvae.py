@@ -12,7 +12,7 @@ from torch import nn
 from aevae_fast.data import ImageDataset, ImageSplits, evaluation_batches, spread, whole_photos
 from aevae_fast.metrics import CodebookUsage, ReconstructionError, UsageReport
 from aevae_fast.models import VQVAE
-from aevae_fast.models.discrete import WITH_CODEBOOK
+from aevae_fast.models.discrete import WITH_CODEBOOK, usual_stages
 
 from ..pictures import draw_code_maps, draw_codebook_curves, draw_reconstructions, draw_stage_usage, draw_usage
 from ..settings import RunSettings
@@ -31,7 +31,7 @@ class VQVAESettings(RunSettings):
         quantizer: vq, residual, fsq or lfq.
         codebook_size: number of codes, of each stage.
         codebook_dim: width of a code.
-        stages: codes a position; 1 but for residual.
+        stages: codes a position; None: 4 for residual. The others have 1.
         channels: width of encoder and decoder.
         downsampling_factor: image side over code-grid side.
         commitment_weight: weight of the commitment term.
@@ -43,7 +43,7 @@ class VQVAESettings(RunSettings):
     quantizer: str = "vq"
     codebook_size: int = 512
     codebook_dim: int = 64
-    stages: int = 1
+    stages: int | None = None
     channels: int = 64
     downsampling_factor: int = 4
     commitment_weight: float = 0.25
@@ -100,7 +100,8 @@ class VQVAEFamily(Family):
     def describe(self, settings: VQVAESettings) -> str:
         if settings.quantizer == "vq":
             return f"VQ-VAE with {settings.codebook_size} codes"
-        return f"Tokenizer ({settings.quantizer}) with {settings.stages} x {settings.codebook_size} codes"
+        stages = usual_stages(settings.quantizer, settings.stages)
+        return f"Tokenizer ({settings.quantizer}) with {stages} x {settings.codebook_size} codes"
 
     @torch.no_grad()
     def evaluate(self, model: Any, dataset: ImageDataset, batch_size: int) -> CodebookEvaluation:
