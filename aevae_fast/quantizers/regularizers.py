@@ -102,3 +102,9 @@ class Regularizers(NamedTuple):
         return [
             f"{name}={getattr(self, name)}" for name in self._fields if "weight" in name and getattr(self, name) > 0
         ]
+
+
+def broken_down(own: Tensor, weight: float, terms: tuple[Tensor, Tensor] | None) -> LossBreakdown:
+    """own: the commitment times its weight; terms: diversity and orthogonality, None where neither counts."""
+    zero = own.new_zeros(())
+    return LossBreakdown(own / (weight or 1.0), *(terms or (zero, zero)), zero)
