@@ -29,6 +29,7 @@ from .compile_record import line as short
 from .gaussian_cases import Variant, gaussian_case, gaussian_cases
 from .machine_code import TARGETS, Case, compile_case
 from .mixture_cases import mixture_cases
+from .residual_cases import residual_cases
 from .scalar_compile_cases import scalar_cases
 
 MAIN = ("sm_80", "sm_90", "sm_100", "gfx942")
@@ -63,6 +64,7 @@ def main_cases(arch: str) -> Iterator[Case]:
     yield from gaussian_cases(arch)
     yield from mixture_cases()
     yield from scalar_cases()
+    yield from residual_cases(arch)
     if full:
         yield gaussian_case("reparameterize_kl", 8, "bf16", "chunk", arch)
         for variant in (Variant("std"), Variant("softplus"), Variant(prior=True), Variant(reduction="latent")):
@@ -93,6 +95,7 @@ def every_case(arch: str) -> Iterator[Case]:
     yield from gaussian_cases(arch, every=True)
     yield from mixture_cases(every=True)
     yield from scalar_cases(every=True)
+    yield from residual_cases(arch, every=True)
 
 
 def measure(arch: str, chosen: Iterable[Case]) -> dict[str, dict[str, Any]]:

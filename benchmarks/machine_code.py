@@ -29,6 +29,7 @@ TARGETS = {
 }
 TENSOR_CORE = re.compile(r"(HGMMA|HMMA|UTCHMMA|UTCQMMA|v_mfma)")
 GLOBAL_ACCESS = re.compile(r"(LDG|LDGSTS|STG|global_load|global_store|buffer_load|buffer_store)(?!DEPBAR)")
+STORE = re.compile(r"(STG|RED|ATOMG?)\b|(global|buffer|flat)_(store|atomic)")
 READ = re.compile(r"(LDG|LDGSTS|global_load|buffer_load)(?!DEPBAR|STS)")
 TYPE = re.compile(r"\*|[iu]\d|fp\d")
 
@@ -54,8 +55,7 @@ class Case(NamedTuple):
 
 def compile_case(case: Case, arch: str) -> dict[str, Any]:
     """Compile for a target and measure."""
-    built = triton.compile(_source(case, arch), target=TARGETS[arch], options=_options(case))
-    measured = _read_amd(built.asm["amdgcn"]) if arch.startswith("gfx") else _read_nvidia(built.asm["cubin"])
+    built, measured = _compiled(case, arch)
     instructions, loops = measured.pop("code")
     measured["shared"] = built.metadata.shared
     measured["tensor_core"] = sum(bool(TENSOR_CORE.match(op)) for op in instructions)
@@ -70,6 +70,21 @@ def compile_case(case: Case, arch: str) -> dict[str, Any]:
         count = collections.Counter(op for op in instructions if op != "NOP")
         measured |= _per("element", _by_opcode(count), threads / case.elements)
     return measured
+
+
+def _compiled(case: Case, arch: str) -> tuple[Any, dict[str, Any]]:
+    built = triton.compile(_source(case, arch), target=TARGETS[arch], options=_options(case))
+    return built, _read_amd(built.asm["amdgcn"]) if arch.startswith("gfx") else _read_nvidia(built.asm["cubin"])
+
+
+def stored_bytes(case: Case, arch: str) -> tuple[int, int]:
+    """Bytes that a thread stores to global memory, by instructions inside of loops and outside."""
+    instructions, loops = _compiled(case, arch)[1]["code"]
+    # Behind the end stand the retries of waits, which jump back to where they came from.
+    last = max(place for place, op in enumerate(instructions) if op in ("EXIT", "s_endpgm"))
+    inside = {place for start, end in loops if end < last for place in range(start, end + 1)}
+    stores = [(place in inside, access_bytes(op)) for place, op in enumerate(instructions) if STORE.match(op)]
+    return sum(width for looped, width in stores if looped), sum(width for looped, width in stores if not looped)
 
 
 def _source(case: Case, arch: str) -> ASTSource:

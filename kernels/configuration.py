@@ -74,8 +74,8 @@ def search_config(dimension: int, arch: str) -> SearchConfig:
 def residual_config(dimension: int, arch: str) -> SearchConfig | None:
     """The configuration of residual_vector_quantize, whose rows stay in registers, in fp32, beside the sweep.
 
-    None above D = 128: at 256 the rows and the sweep together spill even with tiles of 64 rows and 64 codes, and smaller
-    ones take several times the instructions of a launch a stage.
+    None above D = 128: at 256 the rows and the sweep together spill even with tiles of 64 rows and 64 codes, and
+    smaller ones take several times the instructions of a launch a stage.
     """
     block_d = max(16, 1 << (dimension - 1).bit_length())
     if block_d > 128:
