@@ -49,33 +49,31 @@ def check_levels(levels: object, variant: str) -> list[int]:
     return list(levels)
 
 
-def codes_of(indices: Tensor, levels: list[int], variant: str) -> Tensor:
-    """indices [...] int64, none below 0 → codes [..., D] float32."""
-    count = torch.tensor(levels, device=indices.device)
-    digits = indices[..., None] // _places(count) % count
+# What follows takes the levels as a tensor that is on the device already: to copy them there would wait for it.
+
+
+def codes_of(indices: Tensor, levels: Tensor, variant: str) -> Tensor:
+    """indices [...] int64, none below 0, levels [D] int64 → codes [..., D] float32."""
+    digits = indices[..., None] // places(levels) % levels
     symmetric = variant.startswith("symmetric")
-    numerator, width = (2 * digits - (count - 1), count - 1) if symmetric else (digits - count // 2, count // 2)
+    numerator, width = (2 * digits - (levels - 1), levels - 1) if symmetric else (digits - levels // 2, levels // 2)
     return numerator.float() / width
 
 
-def indices_of(codes: Tensor, levels: list[int], variant: str) -> Tensor:
+def indices_of(codes: Tensor, levels: Tensor, variant: str) -> Tensor:
     """codes [..., D] → indices [...] int64, of the nearest codes."""
-    count = torch.tensor(levels, device=codes.device)
     symmetric = variant.startswith("symmetric")
-    digits = (codes.float() + 1) / 2 * (count - 1) if symmetric else codes.float() * (count // 2) + count // 2
-    return (digits.round().long() * _places(count)).sum(-1)
+    digits = (codes.float() + 1) / 2 * (levels - 1) if symmetric else codes.float() * (levels // 2) + levels // 2
+    return (digits.round().long() * places(levels)).sum(-1)
 
 
-def bounded(x: Tensor, levels: list[int], variant: str) -> Tensor:
-    """x [..., D] in units of the levels, not rounded; differentiable."""
-    scheme = bounds(levels, variant)
-    half, shift = (torch.tensor(values, dtype=x.dtype, device=x.device) for values in (scheme.half, scheme.shift))
-    y = (x + shift) * scheme.gain
-    centre = [(n - 1) / 2 if scheme.symmetric else -0.5 * (n % 2 == 0) for n in levels]
-    y = (y.clamp(-1, 1) if scheme.hard else y.tanh()) * half
-    return y + torch.tensor(centre, dtype=x.dtype, device=x.device)
+def bounded(x: Tensor, levels: Tensor) -> Tensor:
+    """x [..., D] in units of the levels as the variant "tanh" has it, not rounded; differentiable."""
+    half = (levels - 1).to(x.dtype) * (1.001 / 2)
+    offset = (levels % 2 == 0).to(x.dtype) / 2
+    return (x + torch.atanh(offset / half)).tanh() * half - offset
 
 
-def _places(count: Tensor) -> Tensor:
+def places(levels: Tensor) -> Tensor:
     """What a digit of each dimension counts; the first is the lowest."""
-    return torch.cat([count.new_ones(1), count[:-1].cumprod(0)])
+    return torch.cat([torch.ones_like(levels[:1]), levels[:-1].cumprod(0)])

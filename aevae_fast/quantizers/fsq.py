@@ -106,10 +106,10 @@ class FSQ(ImplicitCodebook):
         return torch.stack(digits, -1)
 
     def _codes(self, indices: Tensor) -> Tensor:
-        return codes_of(indices, self.levels, self.variant)
+        return codes_of(indices, self.scheme[1:-1], self.variant)
 
     def _indices(self, codes: Tensor) -> Tensor:
-        return indices_of(codes, self.levels, self.variant)
+        return indices_of(codes, self.scheme[1:-1], self.variant)
 
     @property
     def implicit_codebook(self) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..functional import Impl
 from ..functional._codebooks import Parts, count
-from ..functional._levels import check_levels
+from ..functional._levels import check_levels, places
 from .implicit import ImplicitCodebook
 
 
@@ -135,15 +135,12 @@ class LatentQuantize(ImplicitCodebook):
         start = torch.arange(len(table), device=digits.device) * table.shape[1]
         return F.embedding(digits + start, table.flatten()[:, None])[..., 0]
 
-    def _places(self) -> Tensor:
-        return torch.tensor([math.prod(self.levels[:d]) for d in range(len(self.levels))], device=self.scheme.device)
-
     def _joined(self, digits: Tensor) -> Tensor:
-        return (digits * self._places()).sum(-1)
+        return (digits * places(self.scheme[:-1])).sum(-1)
 
     def _codes(self, indices: Tensor) -> Tensor:
-        counts = torch.tensor(self.levels, device=indices.device)
-        return self._value_of(indices[..., None] // self._places() % counts).detach()
+        counts = self.scheme[:-1]
+        return self._value_of(indices[..., None] // places(counts) % counts).detach()
 
     def _indices(self, codes: Tensor) -> Tensor:
         return self._joined(self._nearest(codes.float()))

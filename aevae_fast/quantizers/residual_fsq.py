@@ -89,8 +89,7 @@ class ResidualFSQ(Projected):
         self.quantize_dropout = quantize_dropout and num_quantizers > 1
         self.quantize_dropout_cutoff_index = quantize_dropout_cutoff_index
         self.quantize_dropout_multiple_of = quantize_dropout_multiple_of
-        self.scales = [[float((count - less) ** -stage) for count in counts] for stage in range(num_quantizers)]
-        self.limits = _limits(soft_clamp_input_value, counts, variant)
+        self.less, self.limits = less, _limits(soft_clamp_input_value, counts, variant)
 
     def forward(
         self,
@@ -125,7 +124,7 @@ class ResidualFSQ(Projected):
 
     def _stage(self, rows: Tensor, stage: int, mask: Tensor | None, active: Tensor | None) -> tuple[Tensor, Tensor]:
         """What a stage makes of the rows [..., D] that are left: codes, and indices [...]."""
-        scale = rows.new_tensor(self.scales[stage])
+        scale = self._scale(stage, rows.dtype)
         options: dict[str, Any] = {"variant": self.stage_variant, "mask": mask, "impl": self.impl}
         code, index = functional.finite_scalar_quantize(rows / scale, self.levels, **options)
         code = code * scale
@@ -135,11 +134,18 @@ class ResidualFSQ(Projected):
 
     def _bounded(self, rows: Tensor) -> Tensor:
         if self.variant == "bounded":
-            rows = bounded(rows, self.levels, "tanh")
-        if self.limits is None:
+            rows = bounded(rows, self.scheme[2:])
+        if self.variant == "clamp":
+            limit = 1 + 1 / (self.scheme[2:] - 1).to(rows.dtype)
+        elif self.limits is not None:
+            limit = torch.stack([rows.new_full((), value) for value in self.limits])
+        else:
             return rows
-        limit = rows.new_tensor(self.limits)
         return (rows / limit).tanh() * limit
+
+    def _scale(self, stage: int, dtype: torch.dtype) -> Tensor:
+        """s_q of each entry, [D], computed where it is needed: to copy it to the device would wait for it."""
+        return (self.scheme[2:] - self.less).to(dtype) ** -stage
 
     def draw_active(self, x: Tensor) -> Tensor | None:
         """How many stages this forward uses; None: all."""
@@ -160,8 +166,8 @@ class ResidualFSQ(Projected):
         return self._stage_codes(indices)
 
     def _stage_codes(self, indices: Tensor) -> Tensor:
-        codes = codes_of(indices.clamp(min=0), self.levels, self.stage_variant)
-        codes = codes * codes.new_tensor(self.scales[: indices.shape[-1]])
+        codes = codes_of(indices.clamp(min=0), self.scheme[2:], self.stage_variant)
+        codes = codes * torch.stack([self._scale(stage, codes.dtype) for stage in range(indices.shape[-1])])
         codes = codes.where((indices >= 0)[..., None], 0.0).movedim(-2, 0)
         return torch.cat([codes, codes.new_zeros(self.num_quantizers - len(codes), *codes.shape[1:])])
 
@@ -176,7 +182,7 @@ class ResidualFSQ(Projected):
     def codebooks(self) -> Tensor:
         """The codes of a stage before they are scaled, for each stage: `[Q, K, D]` float32, computed anew."""
         indices = torch.arange(self.codebook_size, device=self.scheme.device)
-        return codes_of(indices, self.levels, self.stage_variant).expand(self.num_quantizers, -1, -1)
+        return codes_of(indices, self.scheme[2:], self.stage_variant).expand(self.num_quantizers, -1, -1)
 
     def _described(self, scheme: list[int]) -> str:
         number, stages, *levels = [*scheme, 0]
@@ -198,7 +204,7 @@ def _limits(value: float | Sequence[float] | None, levels: list[int], variant: s
             raise ValueError(
                 f"soft_clamp_input_value must be None for variant 'clamp', which has its own; got {value!r}"
             )
-        return [1 + 1 / (count - 1) for count in levels]
+        return None
     if value is None:
         return None
     limits = [float(value)] * len(levels) if isinstance(value, int | float) else list(value)

@@ -16,6 +16,7 @@ from aevae_fast.reference.finite_scalar_quantize import BOUNDS
 IMPLS = ["reference", "portable", "triton"]
 ULP = {torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
 LEVELS = [8, 5, 3, 16]
+COUNT = torch.tensor(LEVELS, dtype=torch.float64)
 
 
 def draw(*shape: int, scale: float = 2.0) -> Tensor:
@@ -87,6 +88,7 @@ def test_ties_go_to_the_even_level_or_up(impl: Any) -> None:
 @pytest.mark.parametrize("layout", ["rows", "channels", "strided"])
 @pytest.mark.parametrize("dtype", ULP)
 def test_against_float64(dtype: torch.dtype, layout: str, impl: Any) -> None:
+    torch.manual_seed(0)
     rows, weight = draw(2, 5, 7, 4).to(dtype), torch.randn(2, 5, 7, 4).to(dtype)
     mask = torch.rand(2, 5, 7) > 0.3
     rows[~mask] = torch.nan
@@ -114,9 +116,11 @@ def test_against_float64(dtype: torch.dtype, layout: str, impl: Any) -> None:
         assert (indices == -1).eq(~mask).all()
         found, truth = quantized.detach().movedim(dim, -1)[clear].double(), code.detach()[clear]
         assert ((found - truth).abs() <= ULP[dtype] * truth.abs()).all()
-        # One rounding of the result, and float32's on the way: of exp, of a sum near 1 and of three products.
+        # One rounding of the result, half the smallest float16 included, and float32's on the way: of exp, of a sum near
+        # 1 and of three products.
         gradient = leaf.grad.movedim(dim, -1).double()
-        assert ((gradient - wide.grad).abs() <= ULP[dtype] * wide.grad.abs() + 2.0**-20 * weight.double().abs()).all()
+        allowed = ULP[dtype] * wide.grad.abs() + 2.0**-20 * weight.double().abs() + 2.0**-25
+        assert ((gradient - wide.grad).abs() <= allowed).all()
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -126,26 +130,23 @@ def test_the_gradient_is_that_of_the_bounded_value(variant: str, impl: Any) -> N
     leaf = x.clone().requires_grad_()
     functional.finite_scalar_quantize(leaf, LEVELS, variant=variant, impl=impl)[0].sum().backward()
     smooth = x.double().requires_grad_()
-    (bounded(smooth, LEVELS, variant) / width(LEVELS, variant)).sum().backward()
+    (BOUNDS[variant](smooth, COUNT) / width(LEVELS, variant)).sum().backward()
     torch.testing.assert_close(leaf.grad.double(), smooth.grad, rtol=2.0**-20, atol=2.0**-20)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_the_numbers_of_a_variant_are_the_references(variant: str) -> None:
+def test_the_bounded_value_is_the_references() -> None:
     x = draw(50, 4).double()
-    torch.testing.assert_close(
-        bounded(x, LEVELS, variant), BOUNDS[variant](x, torch.tensor(LEVELS, dtype=torch.float64))
-    )
+    torch.testing.assert_close(bounded(x, torch.tensor(LEVELS)), BOUNDS["tanh"](x, COUNT))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_index_has_its_code_and_every_code_its_index(variant: str) -> None:
     indices = torch.arange(math.prod(LEVELS))
-    codes = codes_of(indices, LEVELS, variant)
+    codes = codes_of(indices, torch.tensor(LEVELS), variant)
     assert codes.unique(dim=0).shape == codes.shape
     assert codes.abs().max() == 1
-    assert torch.equal(indices_of(codes, LEVELS, variant), indices)
-    assert torch.equal(indices_of(codes.bfloat16(), LEVELS, variant), indices)
+    assert torch.equal(indices_of(codes, torch.tensor(LEVELS), variant), indices)
+    assert torch.equal(indices_of(codes.bfloat16(), torch.tensor(LEVELS), variant), indices)
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -204,7 +205,7 @@ def test_noise_takes_the_place_of_rounding(variant: str) -> None:
         torch.testing.assert_close(other[0].detach(), value)
         torch.testing.assert_close(other[2].grad, results[0][2].grad)
     assert torch.equal(results[0][1], index)
-    y = bounded(x, LEVELS, variant) / width(LEVELS, variant).float() - float(variant.startswith("symmetric"))
+    y = BOUNDS[variant](x, COUNT.float()) / width(LEVELS, variant).float() - float(variant.startswith("symmetric"))
     away = (value - y) * width(LEVELS, variant).float()
     chosen = value != plain
     assert 0.22 < chosen.float().mean() < 0.28
