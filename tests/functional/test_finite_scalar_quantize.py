@@ -116,7 +116,7 @@ def test_against_float64(dtype: torch.dtype, layout: str, impl: Any) -> None:
         assert (indices == -1).eq(~mask).all()
         found, truth = quantized.detach().movedim(dim, -1)[clear].double(), code.detach()[clear]
         assert ((found - truth).abs() <= ULP[dtype] * truth.abs()).all()
-        # One rounding of the result, half the smallest float16 included, and float32's on the way: of exp, of a sum near
+        # One rounding of the result, half the least float16 included, and float32's on the way: of exp, of a sum near
         # 1 and of three products.
         gradient = leaf.grad.movedim(dim, -1).double()
         allowed = ULP[dtype] * wide.grad.abs() + 2.0**-20 * weight.double().abs() + 2.0**-25
