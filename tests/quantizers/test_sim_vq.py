@@ -72,6 +72,13 @@ def test_frozen_codes_stay_float32(dtype: torch.dtype) -> None:
         assert torch.equal(layer(x)[1], indices)
 
 
+def test_autocast_leaves_the_codes_alone() -> None:
+    layer = SimVQ(6, 20)
+    codes = layer.codebook
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer.codebook, codes)
+
+
 @pytest.mark.parametrize("channel_first", [False, True])
 def test_masked_places_are_empty_and_unseen(channel_first: bool) -> None:
     layer = SimVQ(6, 20, channel_first=channel_first)
