@@ -72,15 +72,16 @@ def usual_stages(quantizer: object, stages: int | None) -> int:
     return _STAGES.get(str(quantizer), 1) if stages is None else stages
 
 
-def stage_sizes(quantizer: nn.Module) -> tuple[int, ...]:
-    """Number of codes of each stage."""
-    several = getattr(quantizer, "codebook_sizes", None)
-    return (int(quantizer.codebook_size),) if several is None else tuple(several)  # type: ignore[arg-type]
-
-
 def has_stages(quantizer: nn.Module) -> bool:
     """Whether indices have a last axis of stages."""
-    return hasattr(quantizer, "codebook_sizes")
+    return hasattr(quantizer, "num_quantizers")
+
+
+def stage_sizes(quantizer: nn.Module) -> tuple[int, ...]:
+    """Number of codes of each stage."""
+    if hasattr(quantizer, "codebook_sizes"):
+        return tuple(quantizer.codebook_sizes)  # type: ignore[arg-type]
+    return (int(quantizer.codebook_size),) * getattr(quantizer, "num_quantizers", 1)  # type: ignore[arg-type]
 
 
 def quantize(quantizer: nn.Module, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:

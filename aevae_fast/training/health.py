@@ -14,7 +14,7 @@ from .layer_health import layer_health, quantizers_in
 
 MEASURES = ("usage", "perplexity", "dead_codes", "residual_energy")
 
-Seen = tuple[Tensor, Tensor | None]  # what went into a quantizer: vectors, and a mask
+Seen = tuple[Tensor, dict[str, Tensor]]  # what went into a quantizer, and which rows of it count
 
 
 class QuantizerHealth(Callback):
@@ -65,8 +65,8 @@ class QuantizerHealth(Callback):
         due = step % self.every == 0 or step == trainer.max_steps
         if due and step != self._looked_at and trainer.is_global_zero:  # accumulation: many batches a step
             self._looked_at = step
-            for name, seen in self._seen.items():
-                self._log(trainer, name, layer_health(self._layers[name], *seen), step)
+            for name, (x, counting) in self._seen.items():
+                self._log(trainer, name, layer_health(self._layers[name], x, **counting), step)
         self._seen.clear()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -84,8 +84,12 @@ class QuantizerHealth(Callback):
     def _remember(self, name: str) -> Callable[..., None]:
         def hook(layer: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Any], output: Any) -> None:
             if layer.training and arguments:
-                mask = arguments[1] if len(arguments) > 1 else named.get("mask")
-                self._seen[name] = (arguments[0].detach(), mask)
+                counting = {
+                    "mask": arguments[1] if len(arguments) > 1 else named.get("mask"),
+                    "lens": named.get("lens"),
+                }
+                given = {key: value for key, value in counting.items() if value is not None}
+                self._seen[name] = (arguments[0].detach(), given)
 
         return hook
 

@@ -7,6 +7,7 @@ from lightning.pytorch.loggers import Logger
 from torch import nn
 from torch.utils.data import DataLoader
 
+from aevae_fast import quantizers
 from aevae_fast.quantizers import FSQ, GroupedResidualVQ, ResidualVQ, VectorQuantize
 from aevae_fast.training import QuantizerHealth
 from aevae_fast.training.layer_health import layer_health, quantizers_in
@@ -150,13 +151,43 @@ def test_masked_rows_do_not_count():
     x = torch.randn(2, 6, 4)
     mask = torch.tensor([[True] * 6, [True] * 2 + [False] * 4])
     spoiled = torch.where(mask[..., None], x, 100.0)
-    masked, kept = layer_health(layer, spoiled, mask), layer_health(layer, x[mask])
+    masked, kept = layer_health(layer, spoiled, mask=mask), layer_health(layer, x[mask])
     assert [stage.residual_energy for stage in masked] == pytest.approx([stage.residual_energy for stage in kept])
+    assert layer_health(layer, spoiled, lens=torch.tensor([6, 2])) == masked
     total, so_far = x[mask].square().sum(), 0.0
     with torch.no_grad():
         for stage, code in zip(kept, layer.get_codes_from_indices(layer.eval()(x[mask])[1]), strict=True):
             so_far = so_far + code
             assert stage.residual_energy == pytest.approx(float((x[mask] - so_far).square().sum() / total), rel=1e-5)
+
+
+FAMILY = {
+    "cosine": (lambda: quantizers.ResidualVQ(8, 16, 2, use_cosine_sim=True), [16, 16]),
+    "heads": (lambda: quantizers.VectorQuantize(8, 16, heads=2), [16]),
+    "heads_apart": (lambda: quantizers.VectorQuantize(8, 16, heads=2, separate_codebook_per_head=True), [16, 16]),
+    "learnable": (lambda: quantizers.VectorQuantize(8, 16, learnable_codebook=True), [16]),
+    "two_finite": (lambda: quantizers.FSQ((3, 3), dim=8, num_codebooks=2), [9]),
+    "residual_finite": (lambda: quantizers.ResidualFSQ(levels=(3, 3), dim=8, num_quantizers=3), [9] * 3),
+    "lookup_free": (lambda: quantizers.LFQ(dim=8, codebook_size=16), [16]),
+    "residual_lookup_free": (lambda: quantizers.ResidualLFQ(dim=8, codebook_size=16, num_quantizers=2), [16] * 2),
+    "spherical": (lambda: quantizers.BSQ(dim=8, codebook_size=16), [16]),
+    "sim": (lambda: quantizers.SimVQ(dim=8, codebook_size=16), [16]),
+    "residual_sim": (lambda: quantizers.ResidualSimVQ(dim=8, codebook_size=16, num_quantizers=2), [16] * 2),
+}
+
+
+@pytest.mark.parametrize(("make", "sizes"), FAMILY.values(), ids=FAMILY)
+def test_every_layer_of_the_family_can_be_looked_at(make, sizes):
+    torch.manual_seed(0)
+    layer = make()
+    ((name, found),) = quantizers_in(layer)
+    assert (name, found) == ("", layer)
+    before = {key: value.clone() for key, value in layer.state_dict().items()}
+    health = layer_health(layer, torch.randn(3, 7, 8))
+    assert [stage.codebook_size for stage in health] == sizes
+    assert all(1 <= stage.perplexity <= stage.codebook_size + 1e-3 for stage in health)
+    assert layer.training
+    assert all(torch.equal(before[key], value) for key, value in layer.state_dict().items())
 
 
 def test_a_layer_without_running_counts_is_counted_in_the_batch():
