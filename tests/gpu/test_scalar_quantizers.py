@@ -11,7 +11,7 @@ from aevae_fast import functional
 from ..quantizers.scalar_layers import LAYERS
 from . import CUDA, NEEDS_CUDA
 
-pytestmark = [NEEDS_CUDA, pytest.mark.parametrize("name", LAYERS)]
+pytestmark = [*NEEDS_CUDA, pytest.mark.parametrize("name", LAYERS)]
 
 
 def build(name: str) -> nn.Module:
