@@ -229,9 +229,7 @@ def test_codebooks_are_the_same_bits_after_many_steps(ranks: list[dict[str, Any]
     state = same_bits([rank["long"][0] for rank in ranks])
     for key, tensor in state.items():
         assert tensor.isfinite().all(), key
-        assert (
-            not key.endswith("steps") or tensor > many(len(ranks)) / 2
-        )  # a stage that no rank has drawn does not move
+        assert not key.endswith("steps") or tensor > many(len(ranks)) / 2  # a stage not drawn rests
 
 
 def test_one_message_a_step_for_all_layers(ranks: list[dict[str, Any]]) -> None:
