@@ -1,7 +1,7 @@
 """The k nearest codes in bounded memory, nearest first, in plain PyTorch: on every device.
 
-A few more candidates than k come from float32 distances of a block of rows and are compared in float64. On a CPU those
-distances are the scores ½‖c‖² - x·c of one matrix product, off by less than e = a·‖c‖·(‖x‖ + ‖c‖) as in
+A few more candidates than k come from float32 scores of a block of rows; sums in float64 rank them. On a CPU those
+scores are ½‖c‖² - x·c by one matrix product, off by less than e = a·‖c‖·(‖x‖ + ‖c‖) as in
 `nearest_code.py`; a row is certified where all that is left out lies beyond 2e from what is chosen. The others, and all
 rows on devices that would have to be waited for, go by Σ(x - c)² itself, whose rounding is that of the result.
 """
@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._product import full_precision
+from ._product import full_precision, product
 from ._rows import not_finite, row_blocks, wide_dtype
 
-_MORE = 8  # candidates beyond k
+_MORE = 4  # candidates beyond k
 _SCORES = 1 << 20  # distances held at a time
 _ELEMENTS = 1 << 20  # float64 elements of candidates held at a time
 
@@ -53,7 +53,7 @@ def _certified(x: Tensor, codes: Tensor, k: int, metric: str) -> tuple[Tensor, T
     rows, columns = x - shift, codes - shift
     square = columns.square().sum(1)
     bias = 0.5 * square if metric == "euclidean" else torch.zeros_like(square)
-    scores, candidates = torch.addmm(bias, rows, columns.T, alpha=-1).topk(k + _MORE, largest=False)
+    scores, candidates = torch.sub(bias, product(rows, columns)).topk(k + _MORE, largest=False)
     index, distance = _ranked(x, codes, candidates, k, metric)
     largest = square.max().sqrt()
     e = 1.01 * (dim + 12) * 2.0**-24 * largest * (rows.norm(dim=1) + largest) + dim * 2.0**-126
@@ -80,13 +80,13 @@ def _directly(x: Tensor, codes: Tensor, k: int, metric: str) -> tuple[Tensor, Te
 
 
 def _ranked(x: Tensor, codes: Tensor, candidates: Tensor, k: int, metric: str) -> tuple[Tensor, Tensor]:
-    """x [n, D], candidates [n, m] → the k nearest of them by float64 distances, the lowest index first on a tie."""
+    """x [n, D], candidates [n, m] → the k nearest of them, the lowest index first on a tie: by differences or products
+    in float32, summed in float64."""
     candidates = candidates.sort(dim=1).values
-    wide = x.to(wide_dtype(x))[:, None]
-    found = codes[candidates].to(wide.dtype)
+    found, wide = codes.index_select(0, candidates.flatten()).view(*candidates.shape, x.shape[1]), wide_dtype(x)
     if metric == "euclidean":
-        distance = (wide - found).square_().sum(-1)
+        distance = found.sub_(x[:, None]).square_().sum(-1, dtype=wide)
     else:
-        distance = (1.0 if metric == "cosine" else 0.0) - (wide * found).sum(-1)
+        distance = (1.0 if metric == "cosine" else 0.0) - found.mul_(x[:, None]).sum(-1, dtype=wide)
     near, place = (part[:, :k] for part in distance.sort(dim=1, stable=True))
     return candidates.gather(1, place), near.float()
