@@ -13,7 +13,7 @@ def test_codes_stay_in_use_and_stay_means(kind: str) -> None:
         assert found["moves"][stage] == 2000
         # A replaced code brings a count of half of uniform, with which all counts decay to the batch's size again.
         least, most = found["total"][stage]
-        assert 0.999 < least
+        assert least > 0.999
         assert most < 1.5
         # e = m/n̂ in float32: five roundings, half a unit each, of which n̂ has four, and as much for the sum of counts
         assert found["drift"][stage] < 5
