@@ -2,7 +2,7 @@
 
 A few more candidates than k come from float32 scores of a block of rows; sums in float64 rank them. On a CPU those
 scores are ½‖c‖² - x·c by one matrix product, off by less than e = a·‖c‖·(‖x‖ + ‖c‖) as in
-`nearest_code.py`; a row is certified where all that is left out lies beyond 2e from what is chosen. The others, and all
+`_search.py`; a row is certified where all that is left out lies beyond 2e from what is chosen. The others, and all
 rows on devices that would have to be waited for, go by Σ(x - c)² itself, whose rounding is that of the result.
 """
 
