@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .. import reference
+from ._autograd import Accompanied
 from ._checks import as_rows, check_choice, check_codebook, check_device, check_input, check_rows
 from ._dispatch import Impl, choose, run
 from ._residual_gradients import CarryStatistics, ResidualVectorQuantize
@@ -94,7 +95,8 @@ def residual_vector_quantize(
     quantized = quantized.movedim(-1, dim)
     if estimator == "rotation":
         source = x if mask is None else x.where(mask.unsqueeze(dim), 0.0)  # what is masked gets no gradient
-        quantized = rotate_to(source, quantized.detach(), dim=dim, impl=impl)
+        turned = rotate_to(source, quantized.detach(), dim=dim, impl=impl)
+        quantized = turned if statistics is None else Accompanied.apply(turned, quantized)
     return quantized, indices, losses
 
 

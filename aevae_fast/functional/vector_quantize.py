@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from .. import reference
-from ._autograd import first_order
+from ._autograd import Accompanied, first_order
 from ._checks import METRICS, as_rows, check_choice, check_codebook, check_input, check_rows
 from ._dispatch import Impl, choose, run
 from .rotate_to import rotate_to
@@ -103,7 +103,8 @@ def vector_quantize(
     quantized = quantized.movedim(-1, dim)
     if estimator == "rotation":
         source = x if mask is None else x.where(mask.unsqueeze(dim), 0.0)  # what is masked gets no gradient
-        quantized = rotate_to(source, quantized.detach(), dim=dim, impl=impl)
+        turned = rotate_to(source, quantized.detach(), dim=dim, impl=impl)
+        quantized = turned if statistics is None else Accompanied.apply(turned, quantized)
     return quantized, indices, loss
 
 

@@ -4,15 +4,13 @@ Each takes `quantized` as that function returned it, which carries the codebook'
 estimate, the identity's gradient.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import Function
 
 from .. import functional
 from ..functional import Impl
+from ..functional._autograd import Accompanied
 from .heads import Part
 
 
@@ -46,19 +44,3 @@ def soft(
     if part.mask is not None:
         found = found.where(part.mask.unsqueeze(part.axis), 0.0)
     return Accompanied.apply(found, quantized)
-
-
-class Accompanied(Function):
-    """value, and a tensor whose backward is to run, with a gradient of 0."""
-
-    @staticmethod
-    def forward(value: Tensor, companion: Tensor) -> Tensor:
-        return value.view_as(value)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        return grad, grad.new_zeros(()).expand(grad.shape)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from .. import functional
-from ..functional._autograd import first_order
+from ..functional._autograd import Accompanied, first_order
 
 
 def quantize_given(
@@ -50,7 +50,8 @@ def quantize_given(
     quantized = quantized.movedim(-1, dim)
     if estimator == "rotation":
         source = x if mask is None else x.where(mask.unsqueeze(dim), 0.0)  # what is masked gets no gradient
-        quantized = functional.rotate_to(source, quantized.detach(), dim=dim)
+        turned = functional.rotate_to(source, quantized.detach(), dim=dim)
+        quantized = turned if statistics is None else Accompanied.apply(turned, quantized)
     return quantized, loss
 
 

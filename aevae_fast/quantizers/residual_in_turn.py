@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from .. import functional
-from .estimators import Accompanied, directional
+from ..functional._autograd import Accompanied
+from .estimators import directional
 from .heads import Part
 from .residual_decoding import codes_of
 from .residual_stages import Call, Result

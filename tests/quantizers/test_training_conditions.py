@@ -30,6 +30,18 @@ def test_gradient_accumulation_is_one_step(name: str) -> None:
     states_close(train(Model(name, **options)), train(Model(name, **options), parts=3))
 
 
+@pytest.mark.parametrize("through", ["output", "loss"])
+@pytest.mark.parametrize("name", MOVING)
+def test_either_output_brings_the_statistics_home(name: str, through: str) -> None:
+    layer = CASES[name]()
+    outputs = layer(torch.randn(30, 6, requires_grad=True))
+    outputs[0 if through == "output" else 2].sum().backward()
+    update_codebooks()
+    steps = [buffer for key, buffer in layer.named_buffers() if key.endswith("steps")]
+    assert steps[0] == 1
+    assert name == "residual_dropout" or all(count == 1 for count in steps)
+
+
 @pytest.mark.parametrize("reentrant", [False, True], ids=["non_reentrant", "reentrant"])
 @pytest.mark.parametrize("name", CASES)
 def test_checkpointing_changes_nothing(name: str, reentrant: bool) -> None:
