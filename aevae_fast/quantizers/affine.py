@@ -14,6 +14,7 @@ from torch.autograd import Function
 from ..portable._rows import wide_dtype
 from .codebook import Codebook
 from .heads import Part
+from .sharded import is_sharded
 
 Result = tuple[Tensor, Tensor, Tensor]
 _LIMBS = 6
@@ -52,7 +53,7 @@ class AffineCodebook(Codebook):
     @property
     def codes(self) -> Tensor:
         """What vectors meet, `[K, D]`, or `[H, K, D]` of several heads."""
-        codes = (self.embed - self.codebook_mean) * self._ratio + self.batch_mean
+        codes = (self.stored - self.codebook_mean) * self._ratio + self.batch_mean
         return codes[0] if self.heads == 1 else codes
 
     def note(self, row: Tensor, usable: Tensor) -> None:
@@ -117,8 +118,9 @@ class AffineCodebook(Codebook):
         batch, own = (torch.where(waited, 1.0, 1.0 - decay) * seen for decay in (self.batch_decay, self.codebook_decay))
         self.batch_variance.lerp_(variance, batch)
         self.batch_mean.add_((batch * first).float())
-        self.codebook_variance.lerp_(torch.var(self.embed, 1, correction=0, keepdim=True), own)
-        self.codebook_mean.lerp_(self.embed.mean(1, keepdim=True), own)
+        embed = self.embed.full_tensor() if is_sharded(self.embed) else self.embed  # type: ignore[attr-defined]
+        self.codebook_variance.lerp_(torch.var(embed, 1, correction=0, keepdim=True), own)
+        self.codebook_mean.lerp_(embed.mean(1, keepdim=True), own)
         for flag in (self.codebook_mean_needs_init, self.codebook_variance_needs_init):
             flag.logical_and_(~(n > 0).any())
 

@@ -84,11 +84,15 @@ class Codebook(nn.Module):
         self._attach()
 
     @property
+    def stored(self) -> Tensor:
+        """`embed`, as the first forward may have left it."""
+        return self.embed if self.written is None else self.written.seen(self.embed)
+
+    @property
     def codes(self) -> Tensor:
         """The codes, `[K, D]` float32, or `[H, K, D]` of several heads; unit vectors under the cosine metric, which a
         gradient would not keep so."""
-        embed = self.embed if self.written is None else self.written.seen(self.embed)
-        embed = embed[0] if self.heads == 1 else embed
+        embed = self.stored[0] if self.heads == 1 else self.stored
         return F.normalize(embed, dim=-1) if self.learnable and self.metric == "cosine" else embed
 
     @property

@@ -92,7 +92,7 @@ class Quantizing(CodebookLayer):
         if indices is None:
             own = losses[0] if len(losses) == 1 else torch.stack(losses).mean(0)
             counts = training and self.regularizers.active
-            terms = self.regularizers.terms(parts, codes, book.embed, chosen, how) if counts else None
+            terms = self.regularizers.terms(parts, codes, book.stored, chosen, how) if counts else None
             loss = own if terms is None else own + self.regularizers.weigh(*terms)
             returned: tuple[Any, ...] = (quantized, self._heads.join_indices(chosen), loss)
             if return_loss_breakdown:
