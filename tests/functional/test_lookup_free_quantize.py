@@ -136,13 +136,12 @@ def test_many_bits(impl: Any) -> None:
     torch.testing.assert_close(found.batch_entropy, 40 * ln2)
 
 
-@pytest.mark.parametrize("impl", ["portable", "triton"])
-def test_eighteen_bits_exactly(impl: Any) -> None:
+def test_eighteen_bits_exactly() -> None:
     """One group of 18 bits: H(E[p]) over 262,144 codes, of rows so sure of their codes that it is that of a count."""
     x = torch.where(torch.arange(8)[:, None] % 2 == 0, 1.0, -1.0).expand(8, 18) * torch.ones(8, 18)
     x[0, 17] = -1.0
     leaf = x.clone().requires_grad_()
-    found = functional.lookup_free_quantize(leaf, group_size=18, impl=impl)
+    found = functional.lookup_free_quantize(leaf, group_size=18)
     shares = torch.tensor([4 / 8, 3 / 8, 1 / 8])
     torch.testing.assert_close(found.batch_entropy, entropy(shares))
     assert found.per_sample_entropy == 0
