@@ -29,6 +29,8 @@ class AffineCodebook(Codebook):
     that it belongs to, and those of the first step are taken as they are. Until then codes are met as they are stored.
     """
 
+    _OWN = (*Codebook._OWN, "moments")
+
     batch_mean: Tensor
     batch_variance: Tensor
     codebook_mean: Tensor
@@ -92,9 +94,6 @@ class AffineCodebook(Codebook):
         super()._attach()
         shape, zero = (2 * _LIMBS, self.embed.shape[2]), torch.zeros((), device=self.embed.device)
         self.moments = [zero.expand(shape).requires_grad_() for _ in range(self.heads)]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "moments"}
 
     def statistics(self, counts: Tensor, sums: Tensor) -> Tensor:
         found = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in self.moments]

@@ -6,18 +6,13 @@ backward pass, added up over accumulated batches, none from a forward that check
 them once per optimizer step.
 """
 
-from collections.abc import Callable
-from typing import Any
-from weakref import ReferenceType
-
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from .. import functional
-from . import updates
+from .codebook_state import CodebookState, RowWeight
 from .kmeans import kmeans, sample_of_all_ranks
 from .sharded import WrittenInForward, placed_as
 
@@ -26,10 +21,8 @@ from .sharded import WrittenInForward, placed_as
 _DEAD_SHARE, _GRACE = 1 / 2, 1.05
 _SPREAD = 1640531527  # 2³²/φ², odd: multiples of it, modulo 2³¹, spread evenly (Knuth, TAOCP 3, section 6.4)
 
-RowWeight = Tensor | Callable[[Tensor, Tensor], Tensor]  # [H, K], or made of sums [H, K, D] and counts [H, K]
 
-
-class Codebook(nn.Module):
+class Codebook(CodebookState):
     """`embed [H, K, D]`, `cluster_size [H, K]`, `embed_avg [H, K, D]`: float32 whatever the module is cast to.
 
     H codebooks that move in one go, one for each head; usually one. Shapes and names in `state_dict` are those of
@@ -37,80 +30,12 @@ class Codebook(nn.Module):
     may replace dead codes, lie head after head: [H·K, ...].
     """
 
-    embed: Tensor
-    embed_avg: Tensor
-    cluster_size: Tensor
-    initted: Tensor
-    steps: Tensor
-    candidates: Tensor
-
-    def __init__(
-        self,
-        dim: int,
-        codebook_size: int,
-        *,
-        metric: str,
-        decay: float,
-        eps: float,
-        learnable: bool,
-        kmeans_init: bool,
-        kmeans_iters: int,
-        dead_code_threshold: float | None,
-        sync: bool | None,
-        heads: int = 1,
-    ) -> None:
-        super().__init__()
-        self.metric, self.decay, self.eps, self.learnable = metric, decay, eps, learnable
-        self.kmeans_iters, self.dead_code_threshold, self.sync = kmeans_iters, dead_code_threshold, sync
-        self.heads, self.size = heads, codebook_size
-        self._frozen = False
-        self.optimizer: ReferenceType[Optimizer] | None = None  # whose steps move it; None: any optimizer's
-        self.row_weight: RowWeight | None = None  # of the next move
-        self.written: WrittenInForward | None = None  # of a parameter, until the next move
-        embed = torch.empty(heads, codebook_size, dim)
-        nn.init.kaiming_uniform_(embed)
-        embed = F.normalize(embed, dim=-1) if metric == "cosine" else embed
-        if learnable:
-            self.embed = nn.Parameter(embed)
-        else:
-            self.register_buffer("embed", embed)
-        self.register_buffer("embed_avg", embed.clone())
-        self.register_buffer("cluster_size", torch.ones(heads, codebook_size))
-        self.register_buffer("initted", torch.tensor(not kmeans_init))
-        self.register_buffer("steps", torch.tensor(0))
-        # Rows of the last batch that may replace dead codes; the last column is 1 where the row may be used.
-        self.register_buffer("candidates", torch.zeros(heads * codebook_size, dim + 1), persistent=False)
-        self.needs_init = kmeans_init  # the host's copy of `not initted`: asking the device would wait for it
-        self._attach()
-
-    @property
-    def stored(self) -> Tensor:
-        """`embed`, as the first forward may have left it."""
-        return self.embed if self.written is None else self.written.seen(self.embed)
-
     @property
     def codes(self) -> Tensor:
         """The codes, `[K, D]` float32, or `[H, K, D]` of several heads; unit vectors under the cosine metric, which a
         gradient would not keep so."""
         embed = self.stored[0] if self.heads == 1 else self.stored
         return F.normalize(embed, dim=-1) if self.learnable and self.metric == "cosine" else embed
-
-    @property
-    def frozen(self) -> bool:
-        return self._frozen
-
-    @frozen.setter
-    def frozen(self, frozen: bool) -> None:
-        self._frozen = frozen
-        if frozen:  # what has arrived is not to move it later
-            for leaf in self.sinks:
-                leaf.grad = None
-
-    def leaves(self) -> list[tuple[Tensor, Tensor]]:
-        """For each head the two tensors whose gradients are its statistics."""
-        if self.heads == 1:
-            return [self.sinks]
-        return list(zip(*(leaf.split(self.size) for leaf in self.sinks), strict=True))
 
     # --- what a forward does -------------------------------------------------------------------------------------
 
@@ -224,50 +149,3 @@ class Codebook(nn.Module):
         uniform = self.cluster_size.mean(1, keepdim=True)
         given = self.dead_code_threshold
         return _DEAD_SHARE * uniform if given is None else torch.full_like(uniform, given)
-
-    def _world_size(self) -> int:
-        """Ranks that share this codebook; the group is looked up when it is used, not when the layer is built."""
-        if self.sync is False or not (dist.is_available() and dist.is_initialized()):
-            return 1
-        return dist.get_world_size()
-
-    @property
-    def shared(self) -> bool:
-        return self._world_size() > 1
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("optimizer", "sinks")}
-
-    # --- what PyTorch asks of a module ---------------------------------------------------------------------------
-
-    def _attach(self) -> None:
-        """New leaves to carry the statistics; zero-stride views of one element, so they cost no memory."""
-        heads, size, dim = self.embed.shape
-        zero = torch.zeros((), device=self.embed.device)
-        self.sinks = (zero.expand(heads * size).requires_grad_(), zero.expand(heads * size, dim).requires_grad_())
-        updates.register(self)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Codebook":
-        """Move with the module but stay float32: 400 EMA steps in bfloat16 drift the codes by a tenth."""
-
-        def keep_dtype(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        super()._apply(keep_dtype, recurse)
-        if self.sinks[0].device != self.embed.device:
-            self._attach()
-        return self
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self.optimizer = None  # a copy has its own
-        self._attach()
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        state_dict.setdefault(prefix + "steps", torch.tensor(0, device="cpu"))  # peers' checkpoints lack it
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        self.needs_init = not bool(self.initted)
-        if self.candidates.device != self.embed.device:  # built on "meta", loaded with assign=True
-            self.candidates = torch.zeros(self.candidates.shape, device=self.embed.device)
-            self._attach()

@@ -11,8 +11,8 @@ from ..functional._checks import check_device
 from . import settings
 from .affine import AffineCodebook
 from .assignment import Assignment, Result, assign, assign_many, cross_entropy, move_now
-from .codebook import RowWeight
 from .codebook_layer import CodebookLayer
+from .codebook_state import RowWeight
 from .heads import Part
 from .projection import project
 from .regularizers import Regularizers, broken_down

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..functional import Impl
 from ..functional._checks import check_choice
 from ..functional._dispatch import check_impl
-from .codebook import RowWeight
+from .codebook_state import RowWeight
 
 ESTIMATORS = ("straight_through", "rotation", "diveq", "ibq", "gumbel")
 _FLAGS = {"rotation_trick": "rotation", "straight_through": "gumbel", "directional_reparam": "diveq"}

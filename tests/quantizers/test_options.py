@@ -1,5 +1,7 @@
 """What a call of `VectorQuantize` may ask for, and terms of its loss."""
 
+import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -390,3 +392,13 @@ BAD: list[tuple[type[Exception], str, Any]] = [
 def test_bad_input_is_named(error: type[Exception], message: str, call: Any) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_copy_leaves_the_weights_of_an_update_behind(tmp_path: Path) -> None:
+    """They may be a function, which cannot be saved, and belong to statistics that stay behind."""
+    layer = VectorQuantize(6, 20)
+    layer(torch.randn(30, 6, requires_grad=True), ema_update_weight=lambda sums, counts: counts)[2].backward()
+    torch.save(layer, tmp_path / "layer.pt")
+    for other in (copy.deepcopy(layer), torch.load(tmp_path / "layer.pt", weights_only=False)):
+        assert other._codebook.row_weight is None
+        other(X)
