@@ -30,10 +30,10 @@ def vector_quantize(
     chosen = nearest_code(x.detach(), codebook.detach(), metric) if indices is None else indices
     indices = torch.where(keep, chosen, -1)
     kept = torch.where(keep[..., None], x, 0).to(dtype)
-    code = torch.where(keep[..., None], codebook.to(dtype)[indices.clamp(min=0)], 0)
+    code = torch.where((indices >= 0)[..., None], codebook.to(dtype)[indices.clamp(min=0)], torch.nan)
+    code = torch.where(keep[..., None], code, 0)  # NaN is left where x is not finite
     elements = (keep.sum() * x.shape[-1]).clamp(min=1)
     commitment = (kept - code.detach()).square().sum() / elements
     codebook_loss = (kept.detach() - code).square().sum() / elements
-    found = torch.where((keep & (indices < 0))[..., None], torch.nan, code.detach())  # NaN where x is not finite
-    quantized = found + (kept - kept.detach())
+    quantized = code.detach() + (kept - kept.detach())
     return quantized.to(x.dtype), indices, commitment_weight * commitment + codebook_weight * codebook_loss
