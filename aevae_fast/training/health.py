@@ -63,8 +63,8 @@ class QuantizerHealth(Callback):
     ) -> None:
         step = trainer.global_step
         due = step % self.every == 0 or step == trainer.max_steps
-        if due and step != self._looked_at and trainer.is_global_zero:  # accumulation: many batches a step
-            self._looked_at = step
+        if due and step != self._looked_at:  # accumulation: many batches a step
+            self._looked_at = step  # every rank looks: where weights are sharded, a layer needs all of them
             for name, (x, counting) in self._seen.items():
                 self._log(trainer, name, layer_health(self._layers[name], x, **counting), step)
         self._seen.clear()
@@ -83,13 +83,11 @@ class QuantizerHealth(Callback):
 
     def _remember(self, name: str) -> Callable[..., None]:
         def hook(layer: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Any], output: Any) -> None:
-            if layer.training and arguments:
-                counting = {
-                    "mask": arguments[1] if len(arguments) > 1 else named.get("mask"),
-                    "lens": named.get("lens"),
-                }
+            x, mask = (*arguments, named.get("x"))[0], (*arguments[1:], named.get("mask"))[0]
+            if layer.training and isinstance(x, Tensor):
+                counting = {"mask": mask, "lens": named.get("lens")}
                 given = {key: value for key, value in counting.items() if value is not None}
-                self._seen[name] = (arguments[0].detach(), given)
+                self._seen[name] = (x.detach(), given)
 
         return hook
 

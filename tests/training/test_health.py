@@ -190,6 +190,31 @@ def test_every_layer_of_the_family_can_be_looked_at(make, sizes):
     assert all(torch.equal(before[key], value) for key, value in layer.state_dict().items())
 
 
+def test_a_mask_by_whatever_name_is_heeded():
+    class Masked(Mine):
+        def compute(self, x):
+            mask = torch.tensor([True, True, False, False]).expand(len(x), 4)
+            rows = self.inwards(x).where(mask[..., None], 50.0)
+            layer = self.layers["residual"]
+            out = self.call(layer, rows, mask)
+            return out[0].square().mean() + out[2].sum()
+
+    calls = (
+        lambda layer, rows, mask: layer(rows, mask),
+        lambda layer, rows, mask: layer(x=rows, mask=mask),
+        lambda layer, rows, mask: layer(rows, lens=torch.full((len(rows),), 2)),
+    )
+    found = []
+    for call in calls:
+        module, callback = Masked(), QuantizerHealth(every=1)
+        module.call = call
+        train(module, callback, 1)
+        found.append(callback.history["layers.residual"]["residual_energy"][0])
+    assert found[0][0] < 1  # what stands in masked places is not in it
+    assert found[1] == found[0]
+    assert found[2] == found[0]
+
+
 def test_a_layer_without_running_counts_is_counted_in_the_batch():
     layer = FSQ((3, 3))
     x = torch.tensor([[-9.0, -9.0], [-9.0, -9.0], [9.0, 9.0], [0.0, 0.0]])
