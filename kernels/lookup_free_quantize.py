@@ -48,8 +48,8 @@ def _lookup_free_quantize_kernel(
         kept = live & (tl.load(mask_ptr + n, mask=live, other=0) != 0)
     inside = live[:, None] & (d < D)[None, :]
     counts = kept[:, None] & (d < D)[None, :]
-    x = tl.load(places(x_ptr, b, s, d, stride_xb, stride_xs, stride_xd, D, PACKED), mask=counts, other=0.0)
-    x = x.to(tl.float32)
+    x = tl.load(places(x_ptr, b, s, d, stride_xb, stride_xs, stride_xd, D, PACKED), mask=inside, other=0.0)
+    x = tl.where(counts, x.to(tl.float32), 0.0)  # after the load, which a mask out of memory would make narrow
     lost = tl.sum(tl.where(tl.abs(x) < FAR, 0, 1), 1) > 0
 
     above = (x > 0.0) & counts
@@ -86,8 +86,8 @@ def _lookup_free_quantize_bwd_kernel(
         kept = live & (tl.load(mask_ptr + n, mask=live, other=0) != 0)
     inside = live[:, None] & (d < D)[None, :]
     counts = kept[:, None] & (d < D)[None, :]
-    found = tl.load(places(grad_ptr, b, s, d, stride_gb, stride_gs, stride_gd, D, PACKED), mask=counts, other=0.0)
-    x = tl.load(places(x_ptr, b, s, d, stride_xb, stride_xs, stride_xd, D, PACKED), mask=counts, other=0.0)
+    found = tl.load(places(grad_ptr, b, s, d, stride_gb, stride_gs, stride_gd, D, PACKED), mask=inside, other=0.0)
+    x = tl.load(places(x_ptr, b, s, d, stride_xb, stride_xs, stride_xd, D, PACKED), mask=inside, other=0.0)
     x = x.to(tl.float32)
     found = found.to(tl.float32) + tl.load(error_scale_ptr) * (x - tl.where(x > 0.0, scale, -scale))
     if ENTROPY:
