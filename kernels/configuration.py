@@ -78,16 +78,20 @@ def residual_config(dimension: int, arch: str) -> SearchConfig | None:
     smaller ones take several times the instructions of a launch a stage.
     """
     block_d = max(16, 1 << (dimension - 1).bit_length())
-    if block_d > 128:
+    old = not CHAINS_PRODUCTS  # its code takes more registers
+    if block_d > 128 or (old and arch == "sm_90" and block_d == 128):
         return None
+    rows, codes, warps, stages = 128, 128 if block_d == 16 else 64, 8, 2
     if arch == "sm_90":
-        return SearchConfig(128, 256 if block_d < 64 else 128, block_d, block_d, 8, 2)
-    if arch in ("sm_100", "sm_103"):
-        stages = 2 if CHAINS_PRODUCTS else 1
-        return SearchConfig(128 if block_d < 128 else 64, 128, block_d, block_d, 4 if block_d == 16 else 8, stages)
-    if arch.startswith("gfx"):
-        rows, codes = (128, 128) if block_d == 16 else (64, 64)
-        return SearchConfig(rows, codes, block_d, block_d, 4, 2)
-    if block_d == 128:
-        return SearchConfig(32, 64, block_d, block_d, 4, 2)
-    return SearchConfig(128, 128 if block_d == 16 else 64, block_d, block_d, 8, 2)
+        codes = 256 if block_d < (32 if old else 64) else 128
+    elif arch in ("sm_100", "sm_103"):
+        rows, codes, stages = 128 if block_d < 128 else 64, 128, 1 if old else 2
+        warps = 4 if block_d == 16 else 8
+    elif arch.startswith("gfx"):
+        rows, warps = 128 if block_d == 16 else 64, 4
+        codes = 32 if old and block_d == 128 else codes
+    elif block_d == 128:
+        rows, warps = 32, 4
+    elif block_d == 64 and old:
+        rows, codes, warps = 64, 32, 4
+    return SearchConfig(rows, codes, block_d, block_d, warps, stages)

@@ -22,7 +22,7 @@ from .configuration import EXTRA, GROUP_STEPS, architecture, residual_config
 from .residual_by_stage import residual_by_stage
 from .residual_gradient import residual_statistics, residual_vector_quantize_backward
 from .residual_stages import prepare_stages, stage
-from .rows_on_chip import as_matrix, columns, load_codes, sum_of_rows
+from .rows_on_chip import as_matrix, columns, load_codes, of_rows, sum_of_rows
 from .search import certified_index, first_least
 from .search_rows import FAR, after, bounds_of, extra_columns, row_pointers, split
 from .search_sweep import best_groups
@@ -39,8 +39,8 @@ def _nearest_code(
     STRIDE: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
 ):  # fmt: skip
     """Nearest code of rows that no memory holds (rows_on_chip.py); -1 where not `found`."""
-    BLOCK_D: tl.constexpr = rows.shape[0] * rows.shape[2]
-    centred = tl.where(found[None, :, None], rows - shift, 0.0)
+    BLOCK_D: tl.constexpr = rows.shape[0] * rows.shape[1] * rows.shape[2] // found.shape[0]
+    centred = tl.where(of_rows(found), rows - shift, 0.0)
     high, low, rest = split(centred)
     square, low = sum_of_rows(centred * centred), low.to(tl.float32)
     norm, factor, lift = bounds_of(
@@ -80,10 +80,10 @@ def _residual_vector_quantize_kernel(
     CHUNKS: tl.constexpr = BLOCK_D // WIDTH
     d = columns(CHUNKS, WIDTH)
     rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
-    at = rows[None, :, None] + d.to(tl.int64) * stride_xd
-    residual = tl.load(at, mask=kept[None, :, None] & (d < D), other=0.0).to(tl.float32)
+    at = of_rows(rows) + d.to(tl.int64) * stride_xd
+    residual = tl.load(at, mask=of_rows(kept) & (d < D), other=0.0).to(tl.float32)
     finite = sum_of_rows(tl.where(tl.abs(residual) < FAR, 0, 1)) == 0
-    residual = tl.where((kept & finite)[None, :, None], residual, 0.0)
+    residual = tl.where(of_rows(kept & finite), residual, 0.0)
     state = tl.where(kept, tl.where(finite, FOUND, NOT_FINITE), MASKED)
 
     count = Q
@@ -126,15 +126,15 @@ def _residual_vector_quantize_kernel(
         mask=live[:, None] & (column < Q)[None, :],
     )
 
-    total = tl.zeros([CHUNKS, BLOCK_N, WIDTH], tl.float32)
+    total = tl.zeros_like(residual)
     for q in tl.range(count, num_stages=1):
         code = tl.max(tl.where(column[None, :] == q, indices, 0), 1)
         total += load_codes(codes_ptr, code, found, STRIDE, CHUNKS, WIDTH)
     targets = row_pointers(quantized_ptr, n, N, S, stride_qb, stride_qs)
     tl.store(
-        targets[None, :, None] + d.to(tl.int64) * stride_qd,
-        tl.where(found[None, :, None], total, absent[None, :, None]).to(quantized_ptr.dtype.element_ty),
-        mask=live[None, :, None] & (d < D),
+        of_rows(targets) + d.to(tl.int64) * stride_qd,
+        tl.where(of_rows(found), total, of_rows(absent)).to(quantized_ptr.dtype.element_ty),
+        mask=of_rows(live) & (d < D),
     )
 
 

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 from .prepared_codebook import CODE_STEP
-from .rows_on_chip import load_codes, sum_of_rows
+from .rows_on_chip import ROW, load_codes, sum_of_rows
 from .search_rows import FAR
 
 NO_INDEX = tl.constexpr(2147483647)
@@ -53,12 +53,12 @@ def _rescan_group_on_chip(
 ):  # fmt: skip
     """The same, euclidean, of rows that no memory holds (rows_on_chip.py). A code at a time."""
     first = tile * BLOCK_K + (slot // 4) * (8 * GROUP_STEPS) + (slot % 4) * 2
-    least = tl.full([rows.shape[1]], FAR, tl.float32)
-    index = tl.full([rows.shape[1]], NO_INDEX, tl.int32)
+    least = tl.full([active.shape[0]], FAR, tl.float32)
+    index = tl.full([active.shape[0]], NO_INDEX, tl.int32)
     for member in tl.range(0, 2 * GROUP_STEPS, num_stages=1):
         code = first + (member // 2) * 8 + member % 2
         real = active & (code < K)
-        difference = rows - load_codes(codes_ptr, code, real, STRIDE, rows.shape[0], rows.shape[2])
+        difference = rows - load_codes(codes_ptr, code, real, STRIDE, rows.shape[1 - ROW], rows.shape[2])
         distance = sum_of_rows(difference * difference)
         better = real & (distance < least)
         least = tl.where(better, distance, least)
