@@ -99,6 +99,15 @@ def decode_indices(quantizer: nn.Module, indices: Tensor) -> Tensor:
     raise TypeError(f"quantizer: expected a method get_codes_from_indices, {type(quantizer).__name__} has none")
 
 
+def codebook_of(quantizer: nn.Module, device: torch.device) -> Tensor:
+    """The codes, `[K, D]`, of a quantizer of maps; of the first stage where there are several."""
+    codebook = getattr(quantizer, "codebook", None)
+    if isinstance(codebook, Tensor):
+        return codebook
+    every = torch.arange(stage_sizes(quantizer)[0], device=device)[:, None, None]  # maps of one position
+    return decode_indices(quantizer, every[..., None] if has_stages(quantizer) else every).flatten(1)
+
+
 def check_code_indices(indices: Tensor, quantizer: nn.Module, *grid: str) -> None:
     """Raise TypeError or ValueError unless `indices` are integers `[B, *grid]`, or `[B, *grid, n]` with n at most the
     number of stages where the quantizer has stages; each within its stage's codebook."""

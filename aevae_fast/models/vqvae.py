@@ -23,6 +23,7 @@ from .discrete import (
     WITH_CODEBOOK,
     bits,
     check_code_indices,
+    codebook_of,
     decode_indices,
     has_stages,
     make_quantizer,
@@ -129,10 +130,12 @@ class VQVAE(LoadsWhole):
             "data_variance": data_variance,
             "quantizer_options": dict(quantizer_options or {}),
         }
-        if isinstance(quantizer, str):
-            self.config["quantizer"] = quantizer
-        own = {"encoder": encoder, "decoder": decoder, "quantizer": quantizer}
-        self.own_parts = [name for name, part in own.items() if not (part is None or part is self.config.get(name))]
+        named = isinstance(quantizer, str)
+        if not (named or isinstance(quantizer, nn.Module)):
+            raise TypeError(f"quantizer: expected a name or a module, got {quantizer!r}")
+        self.config |= {"quantizer": quantizer} if named else {}
+        own = {"encoder": encoder, "decoder": decoder, "quantizer": None if named else quantizer}
+        self.own_parts = [name for name, part in own.items() if part is not None]
 
         body = (in_channels, channels, codebook_dim, halvings, residual_blocks)
         self.encoder = ConvolutionalEncoder(*body) if encoder is None else encoder
@@ -161,12 +164,7 @@ class VQVAE(LoadsWhole):
     @property
     def codebook(self) -> Tensor:
         """The codes, `[K, D]`, of the first stage."""
-        if isinstance(getattr(self.quantizer, "codebook", None), Tensor):
-            return self.quantizer.codebook  # type: ignore[return-value]
-        every = torch.arange(self.codebook_size, device=next(self.encoder.parameters()).device)
-        return decode_indices(self.quantizer, every.view(-1, 1, 1, 1) if self.has_stages else every.view(-1, 1, 1))[
-            :, :, 0, 0
-        ]
+        return codebook_of(self.quantizer, next(self.encoder.parameters()).device)
 
     @property
     def code_grid(self) -> tuple[int, int]:

@@ -99,6 +99,11 @@ def test_what_does_not_fit_is_named(arguments, message):
         make_quantizer(*arguments)
 
 
+def test_what_is_neither_a_name_nor_a_module_is_named():
+    with pytest.raises(TypeError, match="quantizer: expected a name or a module, got None"):
+        VQVAE(quantizer=None)
+
+
 def test_a_quantizer_without_a_way_back_is_named():
     with pytest.raises(TypeError, match="expected a method get_codes_from_indices, Identity has none"):
         decode_indices(nn.Identity(), torch.zeros(1, dtype=torch.int64))
