@@ -19,7 +19,9 @@ import triton.language as tl
 from .row_tiles import as_bytes
 from .search_rows import row_pointers
 
-BLOCK_N, WIDEST, WARPS = 32, 32, 8  # more rows, wider tiles or fewer warps spill
+WIDEST = 32  # codes of a tile's side
+# Rows of a block, and warps: more would spill.
+FORWARD, BACKWARD = (16, 4), (32, 8)
 PROGRAMS = 1024  # about as many: partial tables are few, and every processor has work
 SUMS = tl.constexpr(16)  # room for one sum for each bit of a half, of which there are at most 10
 
@@ -83,7 +85,7 @@ def _code_probabilities_kernel(
     start_a, start_b = tl.program_id(2) // across * BLOCK_A, tl.program_id(2) % across * BLOCK_B
     last, size = _place(group, groups, bits, HIGH + LOW)
     total = tl.zeros([BLOCK_A, BLOCK_B], tl.float32)
-    for start in range(0, chunk, BLOCK_N):
+    for start in tl.range(0, chunk, BLOCK_N, num_stages=1):
         n = part * chunk + start + tl.arange(0, BLOCK_N)
         rows, kept = _rows(x_ptr, mask_ptr, n, N, S, stride_xb, stride_xs, HAS_MASK)
         high = _products(rows, kept, start_a, LOW, last, size, stride_xd, slope, HIGH, BLOCK_A)
@@ -153,30 +155,31 @@ def _code_probabilities_bwd_kernel(
     )  # fmt: skip
 
 
-def halves(group: int) -> dict[str, int]:
-    """Bits of either half of a group, and tiles of their codes; products of matrices start at 16."""
+def halves(group: int, block_n: int) -> dict[str, int]:
+    """Bits of either half of a group, rows of a block, tiles of the halves' codes; products of matrices start at 16."""
     high, low = (group + 1) // 2, group // 2
     tiles = (min(WIDEST, max(16, 2**bits)) for bits in (high, low))
-    return {"HIGH": high, "LOW": low, "BLOCK_N": BLOCK_N, **dict(zip(("BLOCK_A", "BLOCK_B"), tiles, strict=True))}
+    return {"HIGH": high, "LOW": low, "BLOCK_N": block_n, **dict(zip(("BLOCK_A", "BLOCK_B"), tiles, strict=True))}
 
 
 def code_probabilities(x: torch.Tensor, mask: torch.Tensor | None, slope: float, bits: int, group: int) -> torch.Tensor:
     """Σ over the rows of x [B, S, C·bits] that count of the probability of every code → [C, groups, 2^group] fp32."""
     batch, length, dimension = x.shape
     codebooks, groups = dimension // bits, triton.cdiv(bits, group)
-    form: dict[str, Any] = halves(group)
+    block_n, warps = FORWARD
+    form: dict[str, Any] = halves(group, block_n)
     shape = (codebooks, groups, 2**group)
     rows = batch * length
     if rows == 0:
         return torch.zeros(shape, dtype=torch.float32, device=x.device)
     tiles = triton.cdiv(2 ** form["HIGH"], form["BLOCK_A"]) * triton.cdiv(2 ** form["LOW"], form["BLOCK_B"])
-    parts = max(1, min(triton.cdiv(PROGRAMS, codebooks * groups * tiles), triton.cdiv(rows, BLOCK_N)))
-    chunk = triton.cdiv(triton.cdiv(rows, parts), BLOCK_N) * BLOCK_N
+    parts = max(1, min(triton.cdiv(PROGRAMS, codebooks * groups * tiles), triton.cdiv(rows, block_n)))
+    chunk = triton.cdiv(triton.cdiv(rows, parts), block_n) * block_n
     parts = triton.cdiv(rows, chunk)
     tables = torch.empty(parts, *shape, dtype=torch.float32, device=x.device)
     _code_probabilities_kernel[(parts, codebooks * groups, tiles)](
         x, as_bytes(mask, x), tables, rows, length, bits, groups, chunk, *x.stride(), slope,
-        HAS_MASK=mask is not None, **form, num_warps=WARPS, enable_fp_fusion=True,
+        HAS_MASK=mask is not None, **form, num_warps=warps, enable_fp_fusion=True,
     )  # fmt: skip
     return tables.sum(0)
 
@@ -190,8 +193,9 @@ def code_probabilities_backward(
     rows, groups = batch * length, triton.cdiv(bits, group)
     if grad_x.numel() == 0:
         return grad_x
-    _code_probabilities_bwd_kernel[(triton.cdiv(rows, BLOCK_N), dimension // bits * groups)](
+    block_n, warps = BACKWARD
+    _code_probabilities_bwd_kernel[(triton.cdiv(rows, block_n), dimension // bits * groups)](
         grad.contiguous(), x, as_bytes(mask, x), grad_x, rows, length, bits, groups, *x.stride(), *grad_x.stride(),
-        slope, HAS_MASK=mask is not None, **halves(group), num_warps=WARPS, enable_fp_fusion=True,
+        slope, HAS_MASK=mask is not None, **halves(group, block_n), num_warps=warps, enable_fp_fusion=True,
     )  # fmt: skip
     return grad_x
