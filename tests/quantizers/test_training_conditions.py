@@ -30,6 +30,12 @@ def test_gradient_accumulation_is_one_step(name: str) -> None:
     states_close(train(Model(name, **options)), train(Model(name, **options), parts=3))
 
 
+@pytest.mark.parametrize("options", [{"use_cosine_sim": True}, {"affine_param": True}], ids=str)
+def test_stages_that_only_the_first_ones_loss_reaches_move_with_the_step(options: dict[str, Any]) -> None:
+    options = {"detach_residual": False, "threshold_ema_dead_code": 0, **options}
+    states_close(train(Model("residual", **options)), train(Model("residual", **options), parts=3))
+
+
 @pytest.mark.parametrize("through", ["output", "loss"])
 @pytest.mark.parametrize("name", MOVING)
 def test_either_output_brings_the_statistics_home(name: str, through: str) -> None:
@@ -54,14 +60,20 @@ def test_checkpointing_changes_nothing(name: str, reentrant: bool) -> None:
 
 
 @pytest.mark.parametrize("reentrant", [False, True], ids=["non_reentrant", "reentrant"])
-@pytest.mark.parametrize("name", ["vq", "residual", "residual_cosine", "grouped"])
-def test_checkpointing_initialises_as_without(name: str, reentrant: bool) -> None:
-    model = Model(name, kmeans_init=True)
+@pytest.mark.parametrize(
+    "name", ["vq", "vq_diveq", "vq_sampled", "residual", "residual_cosine", "residual_dropout", "grouped"]
+)
+@pytest.mark.parametrize("dropout", [False, True])
+def test_checkpointing_initialises_as_without(name: str, dropout: bool, reentrant: bool) -> None:
+    if dropout and not name.startswith(("residual", "grouped")):
+        pytest.skip("one stage")
+    options = {"kmeans_init": True, **({"quantize_dropout": True} if dropout else {})}
+    model = Model(name, **options)
 
     def forward(x: Tensor) -> Tensor:
         return checkpoint(model, x.requires_grad_(), use_reentrant=reentrant)  # type: ignore[no-any-return]
 
-    states_equal(train(Model(name, kmeans_init=True)), train(model, forward=forward))
+    states_equal(train(Model(name, **options)), train(model, forward=forward))
 
 
 # --- precision -------------------------------------------------------------------------------------------------------
@@ -119,7 +131,7 @@ def test_a_scaled_loss_moves_the_codebook_as_an_unscaled_one(name: str) -> None:
 # --- compilers and graphs --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*MOVING, "sim_vq", "residual_sim_vq"])  # test_scalar_layers.py: the others
 def test_compiles_without_a_break_or_a_recompilation(name: str) -> None:
     """In training and in eval; a batch of another size is the same program."""
     model, compiled = Model(name), Model(name)

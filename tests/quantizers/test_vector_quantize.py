@@ -122,7 +122,9 @@ def test_checkpointing_changes_nothing(reentrant: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"kmeans_init": True}, {"codebook_dim": 4}, {"learnable_codebook": True}], ids=str
+    "options",
+    [{}, {"kmeans_init": True, "kmeans_iters": 2}, {"codebook_dim": 4}, {"learnable_codebook": True}],
+    ids=str,
 )
 def test_compiles_without_a_break(options: dict[str, Any]) -> None:
     torch._dynamo.reset()
