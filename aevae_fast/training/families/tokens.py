@@ -53,8 +53,6 @@ def draw_tokenised(model: VQVAE, photographs: Sequence[Tensor], border: int) -> 
         rows.append([whole[0], tokens, *decoded])
     of = " of the first stage" if len(sizes) > 1 else ""
     rates = [bits(sizes[:count]) / factor**2 for count in counts]
-    titles = ["original", f"codes{of}"]
-    titles += [
-        f"{count} stage{'s' * (count > 1)}, {rate:.3g} bits a pixel" for count, rate in zip(counts, rates, strict=True)
-    ]
-    return draw_photographs(rows, titles, border)
+    words = [f"{count} stage{'s' * (count > 1)}" if len(sizes) > 1 else "decoded" for count in counts]
+    decoded_titles = [f"{word}, {rate:.3g} bits a pixel" for word, rate in zip(words, rates, strict=True)]
+    return draw_photographs(rows, ["original", f"codes{of}", *decoded_titles], border)
