@@ -107,7 +107,8 @@ def lookup_free_quantize(
     quantized = torch.empty_like(x)
     indices = torch.empty(x.shape[:2], dtype=torch.int64, device=x.device)
     if indices.numel() == 0:
-        return quantized, indices, *(torch.zeros((), dtype=torch.float32, device=x.device) for _ in range(2))
+        nothing = torch.zeros((), dtype=torch.float32, device=x.device)
+        return quantized, indices, nothing, nothing.clone()
     form = cut(x, quantized)
     sums = torch.empty(2 if slope else 1, form.programs, dtype=torch.float32, device=x.device)
     _lookup_free_quantize_kernel[(form.programs,)](
