@@ -78,13 +78,14 @@ def test_each_stage_is_exact(batch, length, dimension, sizes, dtype, device):
     check(x, book(dimension, sizes, device), sizes)
 
 
-@pytest.mark.parametrize("layout", ["rows", "channels", "slice"])
-@pytest.mark.parametrize("active", [None, 0, 2, 3, 9])
+@pytest.mark.parametrize(
+    ("active", "layout"), [(None, "channels"), (0, "rows"), (2, "slice"), (2, "channels"), (3, "rows"), (9, "slice")]
+)
 def test_masks_active_stages_and_strides(active, layout, device):
     torch.manual_seed(1)
     sizes = [20, 5, 33]
-    x = view(torch.randn(2, 45, 24).to(device), layout)
-    mask = torch.rand(2, 45).to(device) > 0.3
+    x = view(torch.randn(2, 35, 24).to(device), layout)
+    mask = torch.rand(2, 35).to(device) > 0.3
     check(x, book(24, sizes, device), sizes, None if active is None else torch.tensor(active, device=device), mask)
 
 
@@ -106,14 +107,15 @@ def test_adversarial(name, dtype, device):
     rows, codebook = adversarial(name)
     torch.manual_seed(3)
     rest = book(16, [40, 40], device) * 0.01
+    rows = rows[:, : 70 if dtype == "fp32" else 20]
     check(rows.to(DTYPES[dtype]).to(device), torch.cat([codebook.to(device), rest]), [len(codebook), 40, 40])
 
 
 @pytest.mark.parametrize("name", ["duplicated codes", "one code everywhere", "midway"])
 def test_ties_go_to_the_lowest_index_at_every_stage(name, device):
     rows, codebook = adversarial(name)
-    rows, codebook = rows.round().to(device), codebook[:170].round().to(device)
-    rows = rows[:, ::2] if name == "midway" else rows[:, ::5]
+    rows, codebook = rows.round().to(device), codebook[:110].round().to(device)
+    rows = rows[:, :10]
     sizes, codebooks = [len(codebook)] * 2, codebook.repeat(2, 1)
     _, indices, _ = residual_vector_quantize(rows, codebooks, sizes, None, None)
     for q, residual in enumerate(residuals(rows, codebooks, sizes, indices)[:-1]):
@@ -122,8 +124,10 @@ def test_ties_go_to_the_lowest_index_at_every_stage(name, device):
         assert torch.equal(indices[0, :, q].cpu(), first)
 
 
-@pytest.mark.parametrize("dimension", [12, 300], ids=["one kernel", "stage by stage"])
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    ("dimension", "bad"),
+    [(12, float("nan")), (12, float("inf")), (12, -float("inf")), pytest.param(300, float("nan"), id="stage by stage")],
+)
 def test_rows_that_are_not_finite(bad, dimension, device):
     torch.manual_seed(4)
     sizes = [10, 8]
@@ -149,7 +153,7 @@ def test_rows_that_are_not_finite(bad, dimension, device):
 
 def test_many_stages(device):
     torch.manual_seed(5)
-    sizes = [6] * 19
+    sizes = [6] * 11
     check(torch.randn(1, 20, 4).to(device), book(4, sizes, device), sizes)
 
 
@@ -181,8 +185,7 @@ def random_indices(length, sizes, device):
     return torch.where(torch.arange(len(sizes)) < used, indices, -1).to(device)
 
 
-@pytest.mark.parametrize("layout", ["rows", "channels", "slice"])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("layout", "dtype"), [("rows", "bf16"), ("channels", "fp32"), ("slice", "fp16")])
 @pytest.mark.parametrize("dimension", [1, 17, 64, 200])
 def test_backward(dimension, dtype, layout, device):
     torch.manual_seed(7)
