@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import functional
 from .codebook_state import CodebookState, RowWeight
-from .kmeans import kmeans, sample_of_all_ranks
+from .kmeans import drawn_aside, kmeans, sample_of_all_ranks
 from .sharded import WrittenInForward, placed_as
 
 # A code counts as dead below this share of uniform usage, unless a threshold is given, and comes back with a count just
@@ -45,7 +45,9 @@ class Codebook(CodebookState):
         H·D along axis `dim`, head after head. Repeating it with the same x changes nothing: checkpointing may."""
         rows = functional.as_rows(x, dim)
         keep = rows.new_ones(rows.shape[:2], dtype=torch.bool) if mask is None else mask.reshape(rows.shape[:2])
-        self.initialize(rows, keep)
+        if self.needs_init:
+            with drawn_aside(x.device):
+                self.initialize(rows, keep)
         if keep.numel() == 0:
             self.candidates.zero_()
         elif self.dead_code_threshold != 0:

@@ -1,11 +1,21 @@
 """Initial codes from data: k-means++ seeding in few rounds, then Lloyd's iterations, with no host sync."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
 from .. import functional
+
+
+def drawn_aside(device: torch.device) -> AbstractContextManager[None]:
+    """Within it torch's generators draw as ever, after it they are where they were before: a forward that checkpointing
+    repeats finds its codes made, and must draw for the rest of it what the first one drew."""
+    if torch.compiler.is_compiling():
+        return nullcontext()
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def seed(rows: Tensor, keep: Tensor, size: int) -> Tensor:

@@ -144,7 +144,8 @@ class LFQ(ImplicitCodebook):
         lens: Tensor | None = None,
     ) -> Any:
         rows, mask, layout = self._enter(x, mask, lens)
-        rows = self._bounded(layout.blank(rows, mask) if self.spherical else rows, layout)
+        if self.spherical or self.soft_clamp_input_value is not None:
+            rows = self._bounded(layout.blank(rows, mask), layout)  # whose gradient masked places must not reach
         found = functional.lookup_free_quantize(
             rows,
             scale=self.code_magnitude,

@@ -30,7 +30,9 @@ def quantize_in_turn(stages: Sequence[VectorQuantize], x: Tensor, call: Call) ->
         indices.append(chosen)
         losses.append(loss if call.active is None else loss.where(call.active > number, 0.0))
         total, carried, residual = total + (found if soft else code), carried + found, residual - code.detach()
-        residual = residual if call.detach_residual else residual.detach()
+        # No gradient of this stage's loss passes, but a stage takes what needs none for a batch that nothing comes back
+        # from, and would move its codebook at once.
+        residual = residual if call.detach_residual else Accompanied.apply(residual.detach(), residual)
     # Statistics travel as gradients: what carries them has its part in the graph, with a gradient of 0.
     quantized = total if soft else Accompanied.apply(_estimate(first, rows, total, indices[0], call), carried)
     return quantized.to(x.dtype).movedim(-1, call.dim), torch.stack(indices, -1), torch.stack(losses)

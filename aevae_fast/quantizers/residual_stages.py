@@ -10,6 +10,7 @@ from .. import functional
 from .beam_search import search_beams
 from .codebook import Codebook
 from .given_codes import quantize_given
+from .kmeans import drawn_aside
 from .residual_candidates import note_residuals
 from .updates import move
 from .vector_quantize import VectorQuantize
@@ -80,8 +81,9 @@ def _initialize(stages: Sequence[VectorQuantize], x: Tensor, call: Call) -> None
         return
     rows = functional.as_rows(x, call.dim).float()
     keep = rows.new_ones(rows.shape[:2], dtype=torch.bool) if call.mask is None else call.mask.reshape(rows.shape[:2])
-    for stage in stages:
-        book = stage._codebook
-        if not book.frozen:
-            book.initialize(rows, keep)
-        rows = rows - book.codes[functional.nearest_code(rows, book.codes, impl=stage.impl).clamp(min=0)]
+    with drawn_aside(x.device):
+        for stage in stages:
+            book = stage._codebook
+            if not book.frozen:
+                book.initialize(rows, keep)
+            rows = rows - book.codes[functional.nearest_code(rows, book.codes, impl=stage.impl).clamp(min=0)]

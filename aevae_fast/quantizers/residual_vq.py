@@ -36,7 +36,7 @@ class ResidualVQ(LoadsWhole):
         shared_codebook: one codebook for all stages, moved by what all of them found.
         quantize_dropout: in training use only the first stages, their number drawn anew in each forward, evenly, from
             torch's generator; the other stages have index -1 and loss 0. Ranks draw numbers of their own; none is
-            drawn while all codebooks are frozen.
+            drawn while all codebooks are frozen. With kmeans_init all are used before the first optimizer step.
         quantize_dropout_cutoff_index: the lowest index that the last stage in use may have.
         quantize_dropout_multiple_of: round the number of stages in use up to a multiple of this.
         detach_residual: subtract codes that carry no gradient, so that every stage's commitment loss reaches x. False:
@@ -90,6 +90,7 @@ class ResidualVQ(LoadsWhole):
         self.quantize_dropout_cutoff_index = quantize_dropout_cutoff_index
         self.quantize_dropout_multiple_of = quantize_dropout_multiple_of
         self.detach_residual = detach_residual
+        self._kmeans_init = bool(options.get("kmeans_init"))
         self.beam_size, self.eval_beam_size = beam_size, beam_size if eval_beam_size is None else eval_beam_size
         self._layout = Layout(dim, channel_last and not accept_image_fmap and not accept_3d_fmap)
         self.layers = nn.ModuleList(VectorQuantize(codebook_dim, size, **options) for size in sizes)
@@ -181,13 +182,17 @@ class ResidualVQ(LoadsWhole):
         return self._layout.blank(projected, mask)  # the map's bias would show in masked places
 
     def draw_active(self, x: Tensor) -> Tensor | None:
-        """How many stages this forward uses; None: all, as when all are frozen, and while a codebook waits for its
-        first codes."""
-        waits = any(stage._codebook.needs_init for stage in self.stages)
-        if not (self.training and self.quantize_dropout) or waits or self.freeze_codebook:
+        """How many stages this forward uses; None: all, as when all are frozen. With k-means all until the codebooks
+        have moved once, so that each gets its first codes."""
+        if not (self.training and self.quantize_dropout) or self.freeze_codebook:
             return None
         options = (self.quantize_dropout_cutoff_index, self.quantize_dropout_multiple_of)
-        return drawn_stages(self.num_quantizers, *options, x.device)
+        drawn = drawn_stages(self.num_quantizers, *options, x.device)
+        if not self._kmeans_init:
+            return drawn
+        # Not `needs_init`, which a forward that checkpointing repeats finds changed.
+        steps = [stage._codebook.steps for stage in self.stages if not stage.freeze_codebook]
+        return drawn.where(torch.stack(steps).min() > 0, self.num_quantizers)
 
     def get_codes_from_indices(self, indices: Tensor) -> Tensor:
         """indices `[..., Q']` int64 of the first Q' stages → the codes of all stages, `[Q, ..., codebook_dim]` float32,

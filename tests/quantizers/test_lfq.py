@@ -231,3 +231,13 @@ def test_dropped_stages_have_no_index_and_no_loss() -> None:
 def test_options_without_a_meaning_in_a_stage(option: str) -> None:
     with pytest.raises(ValueError, match=f"{option} has no meaning in residual stages"):
         ResidualLFQ(dim=5, codebook_size=32, num_quantizers=4, **{option: 2})
+
+
+def test_what_is_masked_does_not_reach_the_gradient_of_a_soft_clamp() -> None:
+    x, mask = torch.randn(2, 5, 6), torch.rand(2, 5) > 0.5
+    x = x.masked_fill(~mask[..., None], torch.nan).requires_grad_()
+    output = LFQ(codebook_size=2**6, soft_clamp_input_value=2.0)(x, mask=mask)
+    (output.quantized.sum() + output.entropy_aux_loss).backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    assert not x.grad[~mask].any()
