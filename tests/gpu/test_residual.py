@@ -31,7 +31,7 @@ def step(x: Tensor, books: list[Tensor]) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("dim", [1, 8, 33, 64, 128, 256])
 def test_agrees_with_the_cpu(dim: int, dtype: torch.dtype) -> None:
-    """Each stage's index is exact for what the stages before left, so that a tie within rounding is all that differs."""
+    """Each index is exact for what the stages before left, so that a tie within rounding is all that differs."""
     x, books = draw(dim, dtype)
     found = step(x, books)
     expected = step(x.detach().cpu().requires_grad_(), [book.detach().cpu().requires_grad_() for book in books])
