@@ -106,10 +106,10 @@ def _half_gradient(
     bit = tl.arange(0, SUMS)[None, :]
     ones = tl.zeros([BLOCK_N, SUMS], tl.float32)
     zeros = tl.zeros([BLOCK_N, SUMS], tl.float32)
-    for start in range(0, 1 << OWN, BLOCK_OWN):
+    for start in tl.range(0, 1 << OWN, BLOCK_OWN, num_stages=1):
         own = start + tl.arange(0, BLOCK_OWN)
         weight = tl.zeros([BLOCK_N, BLOCK_OWN], tl.float32)
-        for first in range(0, 1 << OTHER, BLOCK_OTHER):
+        for first in tl.range(0, 1 << OTHER, BLOCK_OTHER, num_stages=1):
             other = first + tl.arange(0, BLOCK_OTHER)
             factor = _products(rows, kept, first, other_low, last, size, stride_xd, slope, OTHER, BLOCK_OTHER)
             inside = (other < (1 << OTHER))[:, None] & (own < (1 << OWN))[None, :]
