@@ -33,18 +33,6 @@ def tokenizer(tmp_path_factory):
     return out
 
 
-def test_a_codec_says_what_it_learns_from_and_what_a_second_takes(tmp_path, capsys):
-    out = tmp_path / "run"
-    assert run([*CODEC, *CPU, "--steps", "1", "--out", str(out)]) == 0
-    shown = capsys.readouterr()
-    assert shown.err == ""
-    words = " ".join(shown.out.split())
-    assert "Audio codec with 2 stages of 8 codes on sounds: 1024 training and 32 held-out clips at 16000 Hz" in words
-    assert "1024 clips" in words
-    assert "A second takes 0.375 kbit with 1 stage, 0.75 kbit with 2 stages" in words
-    assert (out / "sounds" / "1_stages_2.wav").is_file()
-
-
 def test_its_defaults_are_those_of_the_settings(codec):
     settings = json.loads((codec / "settings.json").read_text())
     named = {name: settings[name] for name in ("family", "data", "batch_size", "learning_rate", "schedule")}
@@ -53,10 +41,20 @@ def test_its_defaults_are_those_of_the_settings(codec):
     }  # fmt: skip
 
 
-def test_a_codec_is_evaluated_and_resumed(codec, capsys):
+def test_a_codec_is_evaluated(codec, capsys):
     assert run(["evaluate", str(codec)]) == 0
     assert "signal to noise, 2 stages (dB)" in capsys.readouterr().out
+
+
+def test_a_codec_goes_on_and_says_what_it_learns_from_and_what_a_second_takes(codec, capsys):
     assert run(["train", "codec", "--resume", str(codec), "--steps", "3"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    words = " ".join(shown.out.split())
+    assert "Audio codec with 2 stages of 8 codes on sounds: 1024 training and 32 held-out clips at 16000 Hz" in words
+    assert "1024 clips" in words
+    assert "A second takes 0.375 kbit with 1 stage, 0.75 kbit with 2 stages" in words
+    assert (codec / "sounds" / "1_stages_2.wav").is_file()
     assert json.loads((codec / "metrics.json").read_text())["steps"] == 3
 
 
