@@ -23,7 +23,7 @@ class ResidualVectorQuantize(Function):
         sizes: list[int],
         options: tuple[float, float, bool],
         impl: str,
-        *leaves: Tensor,
+        *leaves: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         args = (x, codebooks, sizes, active, mask)
         quantized, indices, squared_errors = run("residual_vector_quantize", impl, *args)

@@ -70,7 +70,7 @@ def residual_vector_quantize(
     stages = check_codebooks(codebooks, x, dim)
     if mask is not None:
         check_rows("mask", mask, torch.bool, x, dim)
-    _check_active(active, x)
+    check_active(active, x)
     for name, weight in (("commitment_weight", commitment_weight), ("codebook_weight", codebook_weight)):
         if not weight >= 0:
             raise ValueError(f"{name} must be at least 0; got {weight}")
@@ -89,7 +89,10 @@ def residual_vector_quantize(
         rows = as_rows(x, dim)
         row_mask = None if mask is None else mask.reshape(rows.shape[:2])
         options = (commitment_weight, codebook_weight, detach_residual)
-        args = (rows, _joined(codebooks), active, row_mask, [len(codes) for codes in stages], options, impl_, *leaves)
+        # One leaf at least: where nothing needs a gradient, torch.compile takes a call with as many arguments as the
+        # function has names for one without a context.
+        leaves_ = leaves or (None,)
+        args = (rows, _joined(codebooks), active, row_mask, [len(codes) for codes in stages], options, impl_, *leaves_)
         quantized, indices, losses = ResidualVectorQuantize.apply(*args)
         quantized, indices = quantized.reshape(last.shape), indices.reshape(*last.shape[:-1], len(stages))
     quantized = quantized.movedim(-1, dim)
@@ -154,7 +157,8 @@ def check_codebooks(codebooks: Sequence[Tensor] | Tensor, x: Tensor, dim: int) -
     return stages
 
 
-def _check_active(active: Tensor | None, x: Tensor) -> None:
+def check_active(active: Tensor | None, x: Tensor) -> None:
+    """Can it say how many stages are used? Its value is not read."""
     if active is None:
         return
     if not isinstance(active, Tensor):

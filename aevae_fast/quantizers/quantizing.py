@@ -13,6 +13,7 @@ from .affine import AffineCodebook
 from .assignment import Assignment, Result, assign, assign_many, cross_entropy, move_now
 from .codebook_layer import CodebookLayer
 from .codebook_state import RowWeight
+from .decoding import check_values
 from .heads import Part
 from .projection import project
 from .regularizers import Regularizers, broken_down
@@ -68,6 +69,9 @@ class Quantizing(CodebookLayer):
         """
         mask = self._layout.check(x, mask, lens)
         settings.check_call(self.heads, self.codebook_size, self._layout.places(x), indices, topk, sample_codebook_temp)
+        if indices is not None:
+            counted = mask if mask is None or self.heads == 1 else mask[..., None]
+            check_values(indices if counted is None else indices.where(counted, -1), self.codebook_size)
         book = self._codebook
         check_device("the codebook", book.embed, x)
         weight = settings.checked_row_weight(ema_update_weight, *book.cluster_size.shape)

@@ -10,6 +10,7 @@ from torch import Tensor
 from .. import functional
 from ..functional import Impl
 from ..functional._levels import bounded, check_levels, codes_of
+from ..functional.residual_vector_quantize import check_active
 from .projected import Projected
 from .residual_decoding import check_stage_indices, sum_of
 from .residual_options import check_dropout
@@ -107,6 +108,7 @@ class ResidualFSQ(Projected):
             active: 0-d int64 on x's device: how many stages to use. None: all, or as `quantize_dropout` draws.
         """
         rows, mask, layout = self._enter(x, mask, lens)
+        check_active(active, x)
         last = layout.to_last(layout.blank(rows, mask))
         last = self._bounded(last.to(torch.promote_types(last.dtype, torch.float32)))
         active = self.draw_active(x) if active is None else active
@@ -185,10 +187,10 @@ class ResidualFSQ(Projected):
         return codes_of(indices, self.scheme[2:], self.stage_variant).expand(self.num_quantizers, -1, -1)
 
     def _described(self, scheme: list[int]) -> str:
-        number, stages, *levels = [*scheme, 0]
         names = list(RESIDUAL_VARIANTS)
-        if not 0 <= number < len(names):
+        if len(scheme) < 3 or not 0 <= scheme[0] < len(names):
             return super()._described(scheme)
+        number, stages, *levels = scheme
         return f"variant {names[number]!r} with {stages} stages of levels {levels}"
 
     def extra_repr(self) -> str:

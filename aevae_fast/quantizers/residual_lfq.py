@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..functional import Impl
+from ..functional.residual_vector_quantize import check_active
 from .layout import Layout
 from .lfq import LFQ
 from .projected import Projected
@@ -114,6 +115,7 @@ class ResidualLFQ(Projected):
             active: 0-d int64 on x's device: how many stages to use. None: all, or as `quantize_dropout` draws.
         """
         rows, mask, layout = self._enter(x, mask, lens)
+        check_active(active, x)
         residual = layout.to_last(layout.blank(rows, mask))
         residual = residual.to(torch.promote_types(residual.dtype, torch.float32))
         active = self.draw_active(x) if active is None else active

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..functional.residual_vector_quantize import check_active
 from . import residual_options
 from .layout import Layout
 from .loading import LoadsWhole
@@ -154,6 +155,7 @@ class ResidualVQ(LoadsWhole):
             beam_size, sample_codebook_temp: in this call, in place of the layer's.
         """
         mask = self._layout.check(x, mask, lens)
+        check_active(active, x)
         residual_options.check_beams(self.at_once, beam_size=beam_size)
         beam_size = beam_size or (self.beam_size if self.training else self.eval_beam_size) or 1
         if active is None and indices is None and not freeze_codebook:

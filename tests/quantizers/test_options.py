@@ -345,7 +345,7 @@ BAD: list[tuple[type[Exception], str, Any]] = [
         r"indices must have shape \(5, 2\)",
         lambda: _call(VectorQuantize(6, 4, **HEADS), indices=torch.zeros(5).long()),
     ),
-    (ValueError, r"targets must lie in \[-1, 19\]; got 20", lambda: _call(indices=torch.full((5,), 20))),
+    (ValueError, r"indices must lie in \[-1, 19\]; got 20", lambda: _call(indices=torch.full((5,), 20))),
     (ValueError, "sample_codebook_temp must be above 0; got 0", lambda: _call(sample_codebook_temp=0)),
     (ValueError, "mask and lens", lambda: _call(x=X[None], mask=torch.ones(1, 5).bool(), lens=torch.ones(1).long())),
     (ValueError, r"ema_update_weight must have shape \(20,\)", lambda: _call(ema_update_weight=torch.ones(3))),
@@ -380,12 +380,23 @@ BAD: list[tuple[type[Exception], str, Any]] = [
         r"indices must lie in \[-1, 19\]; got 20",
         lambda: VectorQuantize(6, 20).get_codes_from_indices(torch.tensor([0, 20])),
     ),
+    (TypeError, "indices must be a torch.Tensor; got list", lambda: VectorQuantize(6, 4).get_codes_from_indices([0])),  # type: ignore[arg-type]
     (
         ValueError,
         r"indices must have shape \[..., 2\]",
         lambda: VectorQuantize(6, 20, **HEADS).get_codes_from_indices(torch.zeros(4, 3).long()),
     ),
 ]
+
+
+def test_a_target_out_of_range_starts_no_initialisation() -> None:
+    layer = VectorQuantize(6, 4, kmeans_init=True)
+    before = copy.deepcopy(layer.state_dict())
+    with pytest.raises(ValueError, match=r"indices must lie in \[-1, 3\]; got 4"):
+        layer(X, indices=torch.full((5,), 4))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in layer.state_dict().items())
+    padded = torch.tensor([0, 1, 2, 3, 99])
+    assert layer(X, padded < 99, indices=padded)[1].isfinite()
 
 
 @pytest.mark.parametrize(("error", "message", "call"), BAD, ids=[message[:40] for _, message, _ in BAD])

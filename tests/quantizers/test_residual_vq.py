@@ -450,6 +450,10 @@ BAD: list[tuple[str, Any]] = [
     ),
     ("active must have no axes", lambda: ResidualVQ(4, 8, 2)(torch.randn(2, 4), active=torch.ones(1).long())),
     (
+        "active must have no axes",
+        lambda: ResidualVQ(4, 8, 2, use_cosine_sim=True)(torch.randn(2, 4), active=torch.ones(1).long()),
+    ),
+    (
         r"indices of stage 1 must lie in \[-1, 8\); got 9 at \(0, 1\)",
         lambda: ResidualVQ(4, 8, 2).get_codes_from_indices(torch.tensor([[7, 9]])),
     ),

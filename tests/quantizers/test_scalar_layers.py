@@ -240,3 +240,12 @@ def test_nothing_kept_and_nothing_there(name: str) -> None:
         assert not quantized.any()
         assert (indices == -1).all()
         assert all(not loss.any() for loss in losses)
+
+
+def test_the_number_of_stages_is_checked(name: str) -> None:
+    if not name.startswith("Residual"):
+        pytest.skip("no stages")
+    with pytest.raises(TypeError, match=r"active must be a torch.Tensor, 0-d int64, or None; got int"):
+        build(name)(torch.randn(2, 6), active=2)
+    with pytest.raises(ValueError, match=r"active must have no axes"):
+        build(name)(torch.randn(2, 6), active=torch.ones(2).long())

@@ -151,6 +151,16 @@ def test_compiles_without_a_break_or_a_recompilation(name: str) -> None:
     states_close(model, compiled)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_compiles_where_nothing_needs_a_gradient(name: str) -> None:
+    layer = CASES[name]().eval()
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager", dynamic=True)
+    with torch.no_grad():
+        for rows in (20, 33):
+            x = torch.randn(2, rows, 6)
+            torch.testing.assert_close(tuple(compiled(x)), tuple(layer(x)))
+
+
 def test_compiles_with_initialisation() -> None:
     model, compiled = (Model("residual", kmeans_init=True, kmeans_iters=2, codebook_size=5) for _ in range(2))
     forward = torch.compile(compiled, fullgraph=True, backend="aot_eager")
