@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..functional._checks import METRICS
 from . import updates
 from .sharded import WrittenInForward
 
@@ -30,6 +31,7 @@ class CodebookState(nn.Module):
     cluster_size: Tensor
     initted: Tensor
     steps: Tensor
+    scheme: Tensor
     candidates: Tensor
 
     def __init__(
@@ -66,6 +68,7 @@ class CodebookState(nn.Module):
         self.register_buffer("cluster_size", torch.ones(heads, codebook_size))
         self.register_buffer("initted", torch.tensor(not kmeans_init))
         self.register_buffer("steps", torch.tensor(0))
+        self.register_buffer("scheme", torch.tensor(METRICS.index(metric)))  # what the codes are for
         # Rows of the last batch that may replace dead codes; the last column is 1 where the row may be used.
         self.register_buffer("candidates", torch.zeros(heads * codebook_size, dim + 1), persistent=False)
         self.needs_init = kmeans_init  # the host's copy of `not initted`: asking the device would wait for it
@@ -133,9 +136,32 @@ class CodebookState(nn.Module):
         self._attach()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        state_dict.setdefault(prefix + "steps", torch.tensor(0, device="cpu"))  # peers' checkpoints lack it
+        for name, value in (("steps", 0), ("scheme", METRICS.index(self.metric))):  # peers' checkpoints lack them
+            state_dict.setdefault(prefix + name, torch.tensor(value, device="cpu"))
+        misfits = self._misfits(state_dict, prefix)
+        if misfits:  # then nothing of it is taken: a codebook that is half another's would be none
+            args[-1].extend(misfits)
+            return
         super()._load_from_state_dict(state_dict, prefix, *args)
         self.needs_init = not bool(self.initted)
         if self.candidates.device != self.embed.device:  # built on "meta", loaded with assign=True
             self.candidates = torch.zeros(self.candidates.shape, device=self.embed.device)
             self._attach()
+
+    def _misfits(self, state_dict: dict[str, Any], prefix: str) -> list[str]:
+        """What of the state is not of this size and metric, in words."""
+        shapes = {
+            name: (tuple(mine.shape), tuple(state_dict.get(prefix + name, mine).shape))
+            for name, mine in (*self.named_parameters(), *self.named_buffers())
+            if name not in self._non_persistent_buffers_set
+        }
+        sizes = [
+            f"size mismatch for {prefix}{name}: expected {expected}, got {got}"
+            for name, (expected, got) in shapes.items()
+            if expected != got
+        ]
+        found = int(state_dict[prefix + "scheme"])
+        if found == METRICS.index(self.metric):
+            return sizes
+        metric = METRICS[found] if 0 <= found < len(METRICS) else f"number {found}"
+        return [*sizes, f"{prefix}scheme: expected codes for the {self.metric} metric, got codes for {metric}"]

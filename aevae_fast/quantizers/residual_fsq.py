@@ -17,7 +17,12 @@ from .residual_options import check_dropout
 from .stage_dropout import drawn_stages
 
 # Of a residual quantizer: the variant of its stages, and whether a stage is L or L - 1 times finer than the one before.
-RESIDUAL_VARIANTS = {"clamp": ("symmetric_clamp", 0), "tanh": ("tanh", 1), "bounded": ("tanh", 1)}
+RESIDUAL_VARIANTS = {
+    "clamp": ("symmetric_clamp", 0),
+    "tanh": ("tanh", 1),
+    "bounded": ("tanh", 1),
+    "symmetric": ("symmetric", 0),
+}
 
 
 class ResidualFSQ(Projected):
@@ -41,7 +46,8 @@ class ResidualFSQ(Projected):
         variant: "clamp", vector-quantize-pytorch's today: x is softly clamped to 1 + 1/(L - 1), where the finest codes
             end; a stage clamps to ±1 and rounds symmetrically; s_q = L^-q. The gradient is that of the clamped x.
             "tanh", its 1.21 to 1.23: stages are FSQ's "tanh", s_q = (L - 1)^-q. The gradient is the first stage's.
-            "bounded", its 1.14 to 1.17, and X-Codec2: as "tanh", of an x that is bounded as FSQ bounds it: so twice.
+            "symmetric", today's with bound_hard_clamp=False: FSQ's "symmetric", s_q = L^-q; gradient as "tanh".
+        "bounded", its 1.14 to 1.17, and X-Codec2: as "tanh", of an x that is bounded as FSQ bounds it: so twice.
         impl: force "reference", "portable" or "triton"; None lets the device decide.
 
     Shapes:

@@ -65,8 +65,9 @@ class VectorQuantize(Quantizing):
             `torch.distributed` is initialised.
         impl: force "reference", "portable" or "triton"; None lets the device decide.
 
-    State: `_codebook.{embed [H, K, D], embed_avg [H, K, D], cluster_size [H, K], initted (), steps ()}`, H the number
-    of codebooks, and `project_in`, `project_out` where the sizes differ. Checkpoints of vector-quantize-pytorch load.
+    State: `_codebook.{embed [H, K, D], embed_avg [H, K, D], cluster_size [H, K], initted (), steps (), scheme ()}`, H
+    the number of codebooks, scheme the number of the metric; `project_in`, `project_out` where the sizes differ.
+    Checkpoints of vector-quantize-pytorch, which lack steps and scheme, load.
 
     Raises:
         ValueError, TypeError: an argument that does not fit, named.

@@ -102,7 +102,7 @@ def test_layer_against_the_peer() -> None:
         ((quantized * weight).sum() + loss.sum()).backward()
         grads.append(leaf.grad)
     torch.testing.assert_close(grads[1], grads[0], rtol=1e-4, atol=1e-5)
-    assert "rotation_trick=True" in repr(layer)
+    assert "estimator='rotation'" in repr(layer)
 
 
 def test_compiled_training_step() -> None:

@@ -144,6 +144,19 @@ def test_older_variants(variant: str) -> None:
     torch.testing.assert_close(grad, torch.autograd.grad(first.sum(), x)[0])
 
 
+def test_symmetric_stages_are_the_peers_without_its_clamp() -> None:
+    peer = peers.ResidualFSQ(levels=[4, 5, 8], num_quantizers=3, bound_hard_clamp=False).eval()
+    layer = ResidualFSQ(levels=[4, 5, 8], num_quantizers=3, variant="symmetric").eval()
+    layer.load_state_dict(peer.state_dict())
+    x = torch.randn(2, 300, 3, generator=torch.Generator().manual_seed(0))
+    expected, indices = peer(x)
+    quantized, found = layer(x)
+    agree = (found == indices).all(-1)
+    assert agree.float().mean() > 0.999
+    torch.testing.assert_close(quantized[agree], expected[agree])
+    assert torch.equal(layer.get_output_from_indices(found), quantized)
+
+
 def test_variants_differ_and_refuse_each_others_checkpoints() -> None:
     layers = [ResidualFSQ(levels=[4] * 4, num_quantizers=3, variant=v) for v in ("clamp", "tanh", "bounded")]
     x = torch.randn(100, 4)
@@ -193,7 +206,7 @@ def test_dropped_stages() -> None:
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"num_quantizers": 0}, "num_quantizers must be a number of at least 1; got 0"),
-    ({"variant": "ifsq"}, "variant must be one of 'clamp', 'tanh', 'bounded'; got 'ifsq'"),
+    ({"variant": "ifsq"}, "variant must be one of 'clamp', 'tanh', 'bounded', 'symmetric'; got 'ifsq'"),
     ({"soft_clamp_input_value": 2.0}, "soft_clamp_input_value must be None for variant 'clamp'"),
     ({"variant": "tanh", "soft_clamp_input_value": [1.0]}, "soft_clamp_input_value must be above 0, one or 3 numbers"),
     ({"quantize_dropout_cutoff_index": 4}, "quantize_dropout_cutoff_index must lie in"),

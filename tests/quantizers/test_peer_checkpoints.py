@@ -63,7 +63,7 @@ def test_our_state_has_the_peers_names(name: str) -> None:
     expected = theirs.state_dict()
     if name == "residual_shared":  # kept once
         expected = {key: tensor for key, tensor in expected.items() if "layers.0." in key}
-    mine = {key: tensor for key, tensor in ours.state_dict().items() if not key.endswith(".steps")}
+    mine = {key: tensor for key, tensor in ours.state_dict().items() if not key.endswith((".steps", ".scheme"))}
     assert mine.keys() == expected.keys()
     for key, tensor in expected.items():
         assert mine[key].shape == tensor.shape
@@ -107,3 +107,25 @@ def test_the_outputs_gradient_is_the_peers_where_it_passes_once(name: str) -> No
         layer(x, freeze_codebook=True)[0].square().sum().backward()
         gradients.append(x.grad)
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("use_cosine_sim", [False, True])
+def test_a_codebook_for_another_metric_is_refused(use_cosine_sim: bool) -> None:
+    layer = VectorQuantize(6, 20, use_cosine_sim=use_cosine_sim)
+    other = VectorQuantize(6, 20, use_cosine_sim=not use_cosine_sim)
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    with pytest.raises(RuntimeError, match=r"_codebook\.scheme: expected codes for the .* metric, got codes for"):
+        layer.load_state_dict(other.state_dict())
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_a_codebook_of_another_size_is_refused_whole_inside_any_module() -> None:
+    """Where the counts fit and the codes do not, neither is taken."""
+    model, other = torch.nn.Sequential(VectorQuantize(6, 20)), torch.nn.Sequential(VectorQuantize(5, 20))
+    other[0]._codebook.cluster_size.fill_(7.0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(RuntimeError, match=r"size mismatch for 0\._codebook\.embed: expected \(1, 20, 6\), got"):
+        model.load_state_dict(other.state_dict())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
