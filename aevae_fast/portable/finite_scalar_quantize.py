@@ -1,17 +1,21 @@
-"""Finite scalar quantization in blocks of rows that stay in cache, and its gradient.
+"""Finite scalar quantization in blocks of rows, and its gradient.
 
-Specification: `aevae_fast.reference.finite_scalar_quantize`; the numbers of a variant: `functional/_levels.py`.
+Each operation runs over a block as one row of numbers, with the constants of the dimensions repeated as often: PyTorch
+takes several times as long where a handful of them is broadcast. Specification:
+`aevae_fast.reference.finite_scalar_quantize`; the numbers of a variant: `functional/_levels.py`.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ._rows import not_finite, row_blocks
-from ._threads import on_threads, threads_for
+from ._product import full_precision
+from ._rows import row_blocks
 
-_ELEMENTS = 1 << 15  # of a block
+_ELEMENTS = 1 << 18  # of a block: 1 MB
+_EXACT = 1 << 24  # below it float32 holds every index, and every sum on the way to it
 
 
 def finite_scalar_quantize(
@@ -29,37 +33,46 @@ def finite_scalar_quantize(
     [B, S] int64."""
     quantized = torch.empty_like(x)
     indices = torch.empty(x.shape[:2], dtype=torch.int64, device=x.device)
-    count, halves, shifts = _constants(x, levels, half, shift)
-    lowest, width = count // 2, count // 2
-    centre = torch.where(count % 2 == 0, -0.5, 0.0)
-    if symmetric:
-        lowest, width, centre = torch.zeros_like(count), count - 1, (count - 1) / 2
-    shifted = any(shift)
-
-    def quantize(block: tuple[slice, slice]) -> None:
-        value = x[block].float()
-        lost = not_finite(value)
-        y = _bounded(value + shifts if shifted else value, gain, hard).mul_(halves).add_(centre)
+    repeat = _Repeated(x)
+    halves, shifts = repeat(half), repeat(shift)
+    centre = repeat([(count - 1) / 2 if symmetric else -0.5 if count % 2 == 0 else 0.0 for count in levels])
+    width = repeat([count - 1 if symmetric else count // 2 for count in levels])
+    origin = repeat([count - 1 for count in levels]) if symmetric else None
+    lowest = [0 if symmetric else count // 2 for count in levels]
+    for block in repeat.blocks:
+        value = repeat.flat(x[block])
+        many = len(value)
+        lost = torch.mv((value * 0).view(-1, len(levels)), value.new_ones(len(levels))).isnan()  # and where infinite
+        y = _bounded(value.add_(shifts[:many]), gain, hard).mul_(halves[:many]).add_(centre[:many])
         level = (y + 0.5).floor_() if symmetric else y.round()
-        digits = (level + lowest).nan_to_num_().long()
-        index = digits[..., 0].clone()
-        place = levels[0]
-        for d in range(1, len(levels)):
-            index.add_(digits[..., d], alpha=place)
-            place *= levels[d]
+        index = _index(level.view(-1, len(levels)), levels, lowest)
         if noise is not None:
-            drawn = noise[block]
+            drawn = repeat.flat(noise[block])
             level = torch.where(drawn.isnan(), level, y + drawn)
-        code = (level.mul_(2).sub_(count - 1) if symmetric else level).div_(width)
-        code.masked_fill_(lost[..., None], torch.nan)
-        index.masked_fill_(lost, -1)
+        code = (level if origin is None else level.mul_(2).sub_(origin[:many])).div_(width[:many]).view(x[block].shape)
+        lost, index = lost.view(code.shape[:2]), index.view(code.shape[:2])
+        if lost.any():
+            code.masked_fill_(lost[..., None], torch.nan)
+            index.masked_fill_(lost, -1)
         if mask is not None:
             code.masked_fill_(~mask[block][..., None], 0.0)
             index.masked_fill_(~mask[block], -1)
         quantized[block], indices[block] = code, index
-
-    on_threads(lambda: quantize, _blocks(x), threads_for(x))
     return quantized, indices
+
+
+def _index(level: Tensor, levels: Sequence[int], lowest: Sequence[int]) -> Tensor:
+    """level [n, D] float32, whole numbers from -lowest → [n] int64, the first dimension as the lowest digit."""
+    places = [math.prod(levels[:d]) for d in range(len(levels))]
+    if math.prod(levels) < _EXACT:
+        with full_precision(level.device):
+            index = torch.mv(level, level.new_tensor(places))
+        return index.add_(sum(low * place for low, place in zip(lowest, places, strict=True))).nan_to_num_().long()
+    digits = (level + level.new_tensor(lowest)).nan_to_num_().long()
+    index = digits[:, 0].clone()
+    for d in range(1, len(levels)):
+        index.add_(digits[:, d], alpha=places[d])
+    return index
 
 
 def finite_scalar_quantize_backward(
@@ -75,35 +88,46 @@ def finite_scalar_quantize_backward(
 ) -> Tensor:
     """grad times the slope of the bounded x; 0 for masked rows; like x."""
     grad_x = torch.empty_like(x)
-    count, halves, shifts = _constants(x, levels, half, shift)
-    slope = halves * gain * (2 / (count - 1) if symmetric else 1 / (count // 2))
-
-    def differentiate(block: tuple[slice, slice]) -> None:
-        value = x[block].float().add(shifts)
+    repeat = _Repeated(x)
+    shifts = repeat(shift)
+    widths = [(count - 1) / 2 if symmetric else count // 2 for count in levels]
+    slope = repeat([h * gain / w for h, w in zip(half, widths, strict=True)])
+    for block in repeat.blocks:
+        value = repeat.flat(x[block])
+        many = len(value)
+        value.add_(shifts[:many])
         if hard:
-            found = torch.where((value >= -1) & (value <= 1), slope, 0.0)
+            found = torch.where((value >= -1) & (value <= 1), slope[:many], 0.0)
         else:  # 1 - tanh² = 4e/(1 + e)² with e = exp(-2|·|), which keeps its digits where tanh is near 1
-            small = value.mul_(gain).abs_().mul_(-2).exp_()
-            found = small.mul(4).div_(small.add_(1).square_()).mul_(slope)
-        found = found * grad[block]
+            small = value.abs_().mul_(-2 * gain).exp_()
+            found = (small * 4).div_(small.add_(1).square_()).mul_(slope[:many])
+        found = found.view(x[block].shape).mul_(grad[block])
         grad_x[block] = found if mask is None else found.masked_fill_(~mask[block][..., None], 0.0)
-
-    on_threads(lambda: differentiate, _blocks(x), threads_for(x))
     return grad_x
 
 
 def _bounded(x: Tensor, gain: float, hard: bool) -> Tensor:
     if hard:
-        return x.clamp(-1, 1)
-    return torch.tanh(x if gain == 1 else x * gain)
+        return x.clamp_(-1, 1)
+    return (x if gain == 1 else x.mul_(gain)).tanh_()
 
 
-def _blocks(x: Tensor) -> list[tuple[slice, slice]]:
-    return list(row_blocks(x, max(1, _ELEMENTS // max(1, x.shape[2]))))
+class _Repeated:
+    """Constants of the dimensions, and blocks of x [B, S, D], as rows of numbers."""
 
+    def __init__(self, x: Tensor) -> None:
+        self.x, most = x, max(1, _ELEMENTS // max(1, x.shape[2]))
+        self.blocks = list(row_blocks(x, most))
+        self.rows = min(most, x.shape[0] * x.shape[1])  # of the largest block
 
-def _constants(
-    x: Tensor, levels: Sequence[int], half: Sequence[float], shift: Sequence[float]
-) -> tuple[Tensor, Tensor, Tensor]:
-    halves, shifts = (torch.tensor(values, dtype=torch.float32, device=x.device) for values in (half, shift))
-    return torch.tensor(levels, device=x.device), halves, shifts
+    def __call__(self, constants: Sequence[float]) -> Tensor:
+        """At least as many as a block has; doubled again and again, which copies whole stretches at a time."""
+        repeated = torch.tensor(constants, dtype=torch.float32, device=self.x.device)
+        while len(repeated) < self.rows * len(constants):
+            repeated = torch.cat([repeated, repeated])
+        return repeated
+
+    @staticmethod
+    def flat(part: Tensor) -> Tensor:
+        """A copy of a block, float32."""
+        return part.to(torch.float32, copy=True, memory_format=torch.contiguous_format).view(-1)
