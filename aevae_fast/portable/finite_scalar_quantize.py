@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ._product import full_precision
-from ._rows import row_blocks
+from ._rows import not_finite, row_blocks
 
-_ELEMENTS = 1 << 18  # of a block: 1 MB
+_ELEMENTS = 1 << 17  # of a block: 512 KB
 _EXACT = 1 << 24  # below it float32 holds every index, and every sum on the way to it
 
 
@@ -42,7 +42,8 @@ def finite_scalar_quantize(
     for block in repeat.blocks:
         value = repeat.flat(x[block])
         many = len(value)
-        lost = torch.mv((value * 0).view(-1, len(levels)), value.new_ones(len(levels))).isnan()  # and where infinite
+        whole = bool(value.sum().isfinite())  # then so is each; one pass, where to ask each row takes three
+        lost = None if whole else not_finite(value.view(-1, len(levels)))
         y = _bounded(value.add_(shifts[:many]), gain, hard).mul_(halves[:many]).add_(centre[:many])
         level = (y + 0.5).floor_() if symmetric else y.round()
         index = _index(level.view(-1, len(levels)), levels, lowest)
@@ -50,10 +51,10 @@ def finite_scalar_quantize(
             drawn = repeat.flat(noise[block])
             level = torch.where(drawn.isnan(), level, y + drawn)
         code = (level if origin is None else level.mul_(2).sub_(origin[:many])).div_(width[:many]).view(x[block].shape)
-        lost, index = lost.view(code.shape[:2]), index.view(code.shape[:2])
-        if lost.any():
-            code.masked_fill_(lost[..., None], torch.nan)
-            index.masked_fill_(lost, -1)
+        index = index.view(code.shape[:2])
+        if lost is not None:
+            code.masked_fill_(lost.view(*code.shape[:2], 1), torch.nan)
+            index.masked_fill_(lost.view(code.shape[:2]), -1)
         if mask is not None:
             code.masked_fill_(~mask[block][..., None], 0.0)
             index.masked_fill_(~mask[block], -1)
