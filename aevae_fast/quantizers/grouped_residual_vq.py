@@ -4,15 +4,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from .layout import Layout
 from .loading import LoadsWhole
 from .residual_vq import ResidualVQ
+from .steered import Steered
 from .updates import together
 
 
-class GroupedResidualVQ(LoadsWhole):
+class GroupedResidualVQ(Steered, LoadsWhole):
     """The channels in groups, each with a residual quantizer of its own; Yang et al. 2023 (arXiv:2305.02765).
 
     Args:
@@ -60,22 +60,15 @@ class GroupedResidualVQ(LoadsWhole):
         """The layers, one a group."""
         return list(self.rvqs)  # type: ignore[arg-type]
 
+    def _parts(self) -> list[ResidualVQ]:
+        return self.residual_quantizers
+
     @property
     def codebooks(self) -> Tensor | tuple[tuple[Tensor, ...], ...]:
         """The codes of all groups and stages, float32: `[G, Q, K, D]`, or a tuple a group where sizes differ."""
         codes = [rvq.codebooks for rvq in self.residual_quantizers]
         uniform = [found for found in codes if isinstance(found, Tensor)]
         return torch.stack(uniform) if uniform else tuple(found for found in codes if isinstance(found, tuple))
-
-    @property
-    def freeze_codebook(self) -> bool:
-        """Whether all codebooks stay as they are in training."""
-        return all(rvq.freeze_codebook for rvq in self.residual_quantizers)
-
-    @freeze_codebook.setter
-    def freeze_codebook(self, frozen: bool) -> None:
-        for rvq in self.residual_quantizers:
-            rvq.freeze_codebook = frozen
 
     def forward(
         self,
@@ -125,11 +118,6 @@ class GroupedResidualVQ(LoadsWhole):
         self._check_indices(indices)
         parts = zip(self.residual_quantizers, indices, strict=True)
         return torch.cat([rvq.get_output_from_indices(part) for rvq, part in parts], self._layout.axis)
-
-    def step_with(self, optimizer: Optimizer) -> None:
-        """Let the codebooks move only when this optimizer steps, as `VectorQuantize.step_with`."""
-        for rvq in self.residual_quantizers:
-            rvq.step_with(optimizer)
 
     def _check_indices(self, indices: Tensor) -> None:
         if not isinstance(indices, Tensor):

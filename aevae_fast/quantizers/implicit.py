@@ -59,13 +59,11 @@ class ImplicitCodebook(Projected):
         check_indices(indices, self.codebook_size)
         if self.keep_num_codebooks_dim and (indices.ndim == 0 or indices.shape[-1] != self.num_codebooks):
             raise ValueError(f"indices must have shape [..., {self.num_codebooks}]; got {tuple(indices.shape)}")
-        axes = indices.ndim - self.keep_num_codebooks_dim + 1
         found = indices >= 0
         codes = self._codes(indices.clamp(min=0)).where(found[..., None], 0.0)
         if self.keep_num_codebooks_dim:
             codes, found = codes.flatten(-2), found.all(-1)
-        codes = self._projected_out(codes, found) if project_out else codes
-        return Layout(self.dim, not (self._moves_channels(axes) and axes > 1)).from_last(codes)
+        return self._placed(self._projected_out(codes, found) if project_out else codes)
 
     def codes_to_indices(self, codes: Tensor) -> Tensor:
         """Codes as `indices_to_codes` gives them with project_out=False, or as they entered `project_out` → indices."""

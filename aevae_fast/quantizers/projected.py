@@ -73,6 +73,10 @@ class Projected(LoadsWhole):
         weight = getattr(self.project_out, "weight", codes)
         return self.project_out(codes.to(weight.dtype)).where(found[..., None], 0.0)
 
+    def _placed(self, decoded: Tensor) -> Tensor:
+        """decoded [..., dim], a map where it has the axes of one → as x lies."""
+        return Layout(self.dim, not (self._moves_channels(decoded.ndim) and decoded.ndim > 1)).from_last(decoded)
+
     def _described(self, scheme: list[int]) -> str:
         """A scheme in words, for errors."""
         return f"scheme {scheme}"

@@ -12,9 +12,8 @@ from ..functional import Impl
 from ..functional._levels import bounded, check_levels, codes_of
 from ..functional.residual_vector_quantize import check_active
 from .projected import Projected
-from .residual_decoding import check_stage_indices, sum_of
-from .residual_options import check_dropout
-from .stage_dropout import drawn_stages
+from .residual_decoding import sum_of
+from .residual_layer import ResidualLayer
 
 # Of a residual quantizer: the variant of its stages, and whether a stage is L or L - 1 times finer than the one before.
 RESIDUAL_VARIANTS = {
@@ -25,7 +24,7 @@ RESIDUAL_VARIANTS = {
 }
 
 
-class ResidualFSQ(Projected):
+class ResidualFSQ(ResidualLayer, Projected):
     """Residual finite scalar quantization: stage q rounds what is left, r_q, to levels in ±s_q, with s_q a power of the
     levels' number, and the output is the sum of the codes; after Mentzer et al. 2023 (arXiv:2309.15505) and Zeghidour
     et al. 2021 (arXiv:2107.03312), algorithm 1.
@@ -83,7 +82,6 @@ class ResidualFSQ(Projected):
         counts = check_levels(levels, stage_variant)
         if not isinstance(num_quantizers, int) or num_quantizers < 1:
             raise ValueError(f"num_quantizers must be a number of at least 1; got {num_quantizers!r}")
-        check_dropout(num_quantizers, quantize_dropout_cutoff_index, quantize_dropout_multiple_of)
         super().__init__(
             dim,
             len(counts),
@@ -91,11 +89,10 @@ class ResidualFSQ(Projected):
             scheme=[list(RESIDUAL_VARIANTS).index(variant), num_quantizers, *counts],
             impl=impl,
         )
-        self.levels, self.codebook_size, self.num_quantizers = counts, math.prod(counts), num_quantizers
+        self.levels, self.codebook_size = counts, math.prod(counts)
         self.variant, self.stage_variant = variant, stage_variant
-        self.quantize_dropout = quantize_dropout and num_quantizers > 1
-        self.quantize_dropout_cutoff_index = quantize_dropout_cutoff_index
-        self.quantize_dropout_multiple_of = quantize_dropout_multiple_of
+        dropout = (quantize_dropout, quantize_dropout_cutoff_index, quantize_dropout_multiple_of)
+        self._set_stages(num_quantizers, *dropout)
         self.less, self.limits = less, _limits(soft_clamp_input_value, counts, variant)
 
     def forward(
@@ -155,24 +152,6 @@ class ResidualFSQ(Projected):
         """s_q of each entry, [D], computed where it is needed: to copy it to the device would wait for it."""
         return (self.scheme[2:] - self.less).to(dtype) ** -stage
 
-    def draw_active(self, x: Tensor) -> Tensor | None:
-        """How many stages this forward uses; None: all."""
-        if not (self.training and self.quantize_dropout):
-            return None
-        options = (self.quantize_dropout_cutoff_index, self.quantize_dropout_multiple_of)
-        return drawn_stages(self.num_quantizers, *options, x.device)
-
-    def get_codes_from_indices(self, indices: Tensor) -> Tensor:
-        """indices `[..., Q']` int64 of the first Q' stages → the codes of all stages, `[Q, ..., D]` float32, whatever
-        the layout; zeros where an index is -1 and for stages that are left out.
-
-        Raises:
-            TypeError, ValueError: indices do not fit, or one is out of range, which is named (to see that waits for the
-                device).
-        """
-        check_stage_indices(indices, [self.codebook_size] * self.num_quantizers)
-        return self._stage_codes(indices)
-
     def _stage_codes(self, indices: Tensor) -> Tensor:
         codes = codes_of(indices.clamp(min=0), self.scheme[2:], self.stage_variant)
         codes = codes * torch.stack([self._scale(stage, codes.dtype) for stage in range(indices.shape[-1])])
@@ -183,8 +162,12 @@ class ResidualFSQ(Projected):
         """indices `[..., Q']` int64 of the first Q' stages → what forward returned for them, in its layout; zeros where
         all are -1. Raises as `get_codes_from_indices` does."""
         summed = sum_of(self.get_codes_from_indices(indices))
-        output = self._projected_out(summed, (indices >= 0).any(-1))
-        return output.movedim(-1, 1) if self._moves_channels(output.ndim) and output.ndim > 1 else output
+        return self._placed(self._projected_out(summed, (indices >= 0).any(-1)))
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Number of codes of each stage."""
+        return (self.codebook_size,) * self.num_quantizers
 
     @property
     def codebooks(self) -> Tensor:

@@ -7,15 +7,13 @@ from torch import Tensor, nn
 
 from ..functional import Impl
 from ..functional.residual_vector_quantize import check_active
-from .layout import Layout
 from .lfq import LFQ
 from .projected import Projected
-from .residual_decoding import check_stage_indices, sum_of
-from .residual_options import check_dropout
-from .stage_dropout import drawn_stages
+from .residual_decoding import sum_of
+from .residual_layer import ResidualLayer
 
 
-class ResidualLFQ(Projected):
+class ResidualLFQ(ResidualLayer, Projected):
     """Residual lookup-free quantization: stage q takes the signs of what is left, at magnitude 2^-q, and the output is
     the sum of the codes; Zeghidour et al. 2021 (arXiv:2107.03312), algorithm 1, on Yu et al. 2023 (arXiv:2310.05737).
 
@@ -68,7 +66,6 @@ class ResidualLFQ(Projected):
         for name in ("num_codebooks", "keep_num_codebooks_dim", "has_projections", "codebook_scale"):
             if name in options:
                 raise ValueError(f"{name} has no meaning in residual stages; got {options[name]!r}")
-        check_dropout(num_quantizers, quantize_dropout_cutoff_index, quantize_dropout_multiple_of)
         limits = [
             None if soft_clamp_input_value is None else soft_clamp_input_value * 0.5**q for q in range(num_quantizers)
         ]
@@ -87,10 +84,9 @@ class ResidualLFQ(Projected):
         scheme = [num_quantizers, bits]
         super().__init__(dim, bits, channel_first=channel_first, scheme=scheme, impl=impl)
         self.layers = nn.ModuleList(layers)
-        self.codebook_size, self.codebook_dim, self.num_quantizers = codebook_size, bits, num_quantizers
-        self.quantize_dropout = quantize_dropout and num_quantizers > 1
-        self.quantize_dropout_cutoff_index = quantize_dropout_cutoff_index
-        self.quantize_dropout_multiple_of = quantize_dropout_multiple_of
+        self.codebook_size, self.codebook_dim = codebook_size, bits
+        dropout = (quantize_dropout, quantize_dropout_cutoff_index, quantize_dropout_multiple_of)
+        self._set_stages(num_quantizers, *dropout)
 
     @property
     def stages(self) -> list[LFQ]:
@@ -135,28 +131,15 @@ class ResidualLFQ(Projected):
         result = (self._leave(quantized, x, mask, layout), found, torch.stack(losses))
         return (*result, self._stage_codes(found)) if return_all_codes else result
 
-    def draw_active(self, x: Tensor) -> Tensor | None:
-        """How many stages this forward uses; None: all."""
-        if not (self.training and self.quantize_dropout):
-            return None
-        options = (self.quantize_dropout_cutoff_index, self.quantize_dropout_multiple_of)
-        return drawn_stages(self.num_quantizers, *options, x.device)
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Number of codes of each stage."""
+        return (self.codebook_size,) * self.num_quantizers
 
     @property
     def codebooks(self) -> Tensor:
         """The codes of each stage, `[Q, K, b]` float32, computed anew."""
         return torch.stack([stage.codebook for stage in self.stages])
-
-    def get_codes_from_indices(self, indices: Tensor) -> Tensor:
-        """indices `[..., Q']` int64 of the first Q' stages → the codes of all stages, `[Q, ..., b]` float32, whatever
-        the layout; zeros where an index is -1 and for stages that are left out.
-
-        Raises:
-            TypeError, ValueError: indices do not fit, or one is out of range, which is named (to see that waits for the
-                device).
-        """
-        check_stage_indices(indices, [self.codebook_size] * self.num_quantizers)
-        return self._stage_codes(indices)
 
     def _stage_codes(self, indices: Tensor) -> Tensor:
         pairs = zip(self.stages, indices.unbind(-1), strict=False)
@@ -166,8 +149,8 @@ class ResidualLFQ(Projected):
     def get_output_from_indices(self, indices: Tensor) -> Tensor:
         """indices `[..., Q']` int64 of the first Q' stages → what forward returned for them, in its layout; zeros where
         all are -1. Raises as `get_codes_from_indices` does."""
-        output = self._projected_out(sum_of(self.get_codes_from_indices(indices)), (indices >= 0).any(-1))
-        return Layout(self.dim, not (self._moves_channels(output.ndim) and output.ndim > 1)).from_last(output)
+        summed = sum_of(self.get_codes_from_indices(indices))
+        return self._placed(self._projected_out(summed, (indices >= 0).any(-1)))
 
     def _described(self, scheme: list[int]) -> str:
         return f"{scheme[0]} stages of {scheme[1]} bits" if len(scheme) == 2 else super()._described(scheme)

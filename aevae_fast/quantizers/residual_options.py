@@ -47,13 +47,6 @@ def check_stage_options(options: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} has no meaning in residual stages, whose vectors are one; got {options[name]!r}")
 
 
-def check_dropout(stages: int, cutoff_index: int, multiple_of: int) -> None:
-    if not 0 <= cutoff_index < stages:
-        raise ValueError(f"quantize_dropout_cutoff_index must lie in [0, {stages}), a stage; got {cutoff_index}")
-    if multiple_of < 1:
-        raise ValueError(f"quantize_dropout_multiple_of must be at least 1; got {multiple_of}")
-
-
 def check_beams(at_once: bool, **sizes: int | None) -> None:
     for name, size in sizes.items():
         if size is None:

@@ -9,12 +9,12 @@ from .. import functional
 from . import residual_options
 from .layout import Layout
 from .loading import LoadsWhole
-from .residual_decoding import check_stage_indices, codes_of, sum_of
+from .residual_decoding import codes_of, sum_of
+from .residual_layer import ResidualLayer
 from .sim_vq import SimVQ
-from .stage_dropout import drawn_stages
 
 
-class ResidualSimVQ(LoadsWhole):
+class ResidualSimVQ(ResidualLayer, LoadsWhole):
     """Residual quantization by `SimVQ` stages, in one operation for all; Zeghidour et al. 2021 (arXiv:2107.03312),
     algorithm 1. The gradient goes through the choice once, for the sum of the codes.
 
@@ -55,13 +55,10 @@ class ResidualSimVQ(LoadsWhole):
     ) -> None:
         super().__init__()
         sizes = residual_options.stage_sizes(codebook_size, num_quantizers, shared=False)
-        residual_options.check_dropout(len(sizes), quantize_dropout_cutoff_index, quantize_dropout_multiple_of)
         if options.get("codebook_transform") is not None and len(sizes) > 1:
             raise ValueError("codebook_transform is one module, which stages would share; None makes a map for each")
-        self.dim, self.codebook_sizes, self.num_quantizers = dim, sizes, len(sizes)
-        self.quantize_dropout = quantize_dropout and len(sizes) > 1
-        self.quantize_dropout_cutoff_index = quantize_dropout_cutoff_index
-        self.quantize_dropout_multiple_of = quantize_dropout_multiple_of
+        self._set_stages(len(sizes), quantize_dropout, quantize_dropout_cutoff_index, quantize_dropout_multiple_of)
+        self.dim = dim
         self.channel_first, self.rotation_trick = channel_first, rotation_trick
         self._layout = Layout(dim, not channel_first)
         options = {"channel_first": channel_first, "rotation_trick": rotation_trick, **options}
@@ -71,6 +68,11 @@ class ResidualSimVQ(LoadsWhole):
     def stages(self) -> list[SimVQ]:
         """The layers, one a stage."""
         return list(self.layers)  # type: ignore[arg-type]
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Number of codes of each stage."""
+        return tuple(stage.codebook_size for stage in self.stages)
 
     @property
     def codebooks(self) -> list[Tensor]:
@@ -93,9 +95,7 @@ class ResidualSimVQ(LoadsWhole):
             active: 0-d int64 on x's device: how many stages to use. None: all, or as `quantize_dropout` draws.
         """
         mask = self._layout.check(x, mask, lens)
-        if active is None and self.training and self.quantize_dropout:
-            limits = (self.quantize_dropout_cutoff_index, self.quantize_dropout_multiple_of)
-            active = drawn_stages(self.num_quantizers, *limits, x.device)
+        active = self.draw_active(x) if active is None else active
         first, codebooks = self.stages[0], self.codebooks
         found = functional.residual_vector_quantize(
             x,
@@ -108,17 +108,9 @@ class ResidualSimVQ(LoadsWhole):
             estimator="rotation" if self.rotation_trick else "straight_through",
             impl=first.impl,
         )
-        return (*found, codes_of(found[1], codebooks)) if return_all_codes else found
+        return (*found, self._stage_codes(found[1])) if return_all_codes else found
 
-    def get_codes_from_indices(self, indices: Tensor) -> Tensor:
-        """indices `[..., Q']` int64 of the first Q' stages → the codes of all stages, `[Q, ..., dim]` float32, whatever
-        the layout; zeros where an index is -1 and for stages that are left out.
-
-        Raises:
-            TypeError, ValueError: indices do not fit, or one is out of range, which is named (to see that waits for the
-                device).
-        """
-        check_stage_indices(indices, self.codebook_sizes)
+    def _stage_codes(self, indices: Tensor) -> Tensor:
         return codes_of(indices, self.codebooks)
 
     def get_output_from_indices(self, indices: Tensor) -> Tensor:

@@ -5,23 +5,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from ..functional.residual_vector_quantize import check_active
 from . import residual_options
 from .layout import Layout
 from .loading import LoadsWhole
 from .projection import project
-from .residual_decoding import check_stage_indices, codes_of, sum_of
+from .residual_decoding import codes_of, sum_of
 from .residual_in_turn import cross_entropy_in_turn, quantize_in_turn
+from .residual_layer import ResidualLayer
 from .residual_stages import Call, quantize_at_once
 from .shared_codebook import drop_repeated_names, share_codebook
-from .stage_dropout import drawn_stages
+from .steered import Steered
 from .updates import together
 from .vector_quantize import VectorQuantize
 
 
-class ResidualVQ(LoadsWhole):
+class ResidualVQ(ResidualLayer, Steered, LoadsWhole):
     """Residual vector quantization: each stage quantizes what the stages before it leave over, and the output is the
     sum of their codes; Zeghidour et al. 2021 (arXiv:2107.03312), algorithm 1.
 
@@ -84,13 +84,9 @@ class ResidualVQ(LoadsWhole):
         sizes = residual_options.stage_sizes(codebook_size, num_quantizers, shared_codebook)
         codebook_dim = dim if codebook_dim is None else codebook_dim
         residual_options.check_stage_options(options)
-        residual_options.check_dropout(len(sizes), quantize_dropout_cutoff_index, quantize_dropout_multiple_of)
+        self._set_stages(len(sizes), quantize_dropout, quantize_dropout_cutoff_index, quantize_dropout_multiple_of)
         self.dim, self.codebook_dim = dim, codebook_dim
-        self.codebook_sizes, self.num_quantizers, self.shared_codebook = sizes, len(sizes), shared_codebook
-        self.quantize_dropout = quantize_dropout and len(sizes) > 1
-        self.quantize_dropout_cutoff_index = quantize_dropout_cutoff_index
-        self.quantize_dropout_multiple_of = quantize_dropout_multiple_of
-        self.detach_residual = detach_residual
+        self.shared_codebook, self.detach_residual = shared_codebook, detach_residual
         self._kmeans_init = bool(options.get("kmeans_init"))
         self.beam_size, self.eval_beam_size = beam_size, beam_size if eval_beam_size is None else eval_beam_size
         self._layout = Layout(dim, channel_last and not accept_image_fmap and not accept_3d_fmap)
@@ -112,22 +108,20 @@ class ResidualVQ(LoadsWhole):
         """Number of codes of the first stage; `codebook_sizes` has that of each."""
         return self.codebook_sizes[0]
 
+    def _parts(self) -> list[VectorQuantize]:
+        return self.stages
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Number of codes of each stage."""
+        return tuple(stage.codebook_size for stage in self.stages)
+
     @property
     def codebooks(self) -> Tensor | tuple[Tensor, ...]:
         """The codes of all stages, float32: `[Q, K, codebook_dim]`, or a `[K_q, codebook_dim]` of each where their
         numbers differ."""
         codes = tuple(stage.codebook for stage in self.stages)
         return torch.stack(codes) if len(set(self.codebook_sizes)) == 1 else codes
-
-    @property
-    def freeze_codebook(self) -> bool:
-        """Whether all codebooks stay as they are in training."""
-        return all(stage.freeze_codebook for stage in self.stages)
-
-    @freeze_codebook.setter
-    def freeze_codebook(self, frozen: bool) -> None:
-        for stage in self.stages:
-            stage.freeze_codebook = frozen
 
     def forward(
         self,
@@ -175,7 +169,7 @@ class ResidualVQ(LoadsWhole):
         quantized = self._output(quantized, x, mask)
         if not return_all_codes:
             return quantized, indices, losses
-        return quantized, indices, losses, codes_of(indices, [stage.codebook for stage in self.stages])
+        return quantized, indices, losses, self._stage_codes(indices)
 
     def _output(self, quantized: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
         if self.dim == self.codebook_dim:
@@ -186,25 +180,14 @@ class ResidualVQ(LoadsWhole):
     def draw_active(self, x: Tensor) -> Tensor | None:
         """How many stages this forward uses; None: all, as when all are frozen. With k-means all until the codebooks
         have moved once, so that each gets its first codes."""
-        if not (self.training and self.quantize_dropout) or self.freeze_codebook:
-            return None
-        options = (self.quantize_dropout_cutoff_index, self.quantize_dropout_multiple_of)
-        drawn = drawn_stages(self.num_quantizers, *options, x.device)
-        if not self._kmeans_init:
+        drawn = None if self.freeze_codebook else super().draw_active(x)
+        if drawn is None or not self._kmeans_init:
             return drawn
         # Not `needs_init`, which a forward that checkpointing repeats finds changed.
         steps = [stage._codebook.steps for stage in self.stages if not stage.freeze_codebook]
         return drawn.where(torch.stack(steps).min() > 0, self.num_quantizers)
 
-    def get_codes_from_indices(self, indices: Tensor) -> Tensor:
-        """indices `[..., Q']` int64 of the first Q' stages → the codes of all stages, `[Q, ..., codebook_dim]` float32,
-        whatever the layout; zeros where an index is -1 and for stages that are left out.
-
-        Raises:
-            TypeError, ValueError: indices do not fit, or one is out of range, which is named (to see that waits for the
-                device).
-        """
-        check_stage_indices(indices, self.codebook_sizes)
+    def _stage_codes(self, indices: Tensor) -> Tensor:
         return codes_of(indices, [stage.codebook for stage in self.stages])
 
     def get_output_from_indices(self, indices: Tensor) -> Tensor:
@@ -219,11 +202,6 @@ class ResidualVQ(LoadsWhole):
         if self.shared_codebook:
             drop_repeated_names(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-    def step_with(self, optimizer: Optimizer) -> None:
-        """Let the codebooks move only when this optimizer steps, as `VectorQuantize.step_with`."""
-        for stage in self.stages:
-            stage.step_with(optimizer)
 
     @property
     def perplexity(self) -> Tensor:

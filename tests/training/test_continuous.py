@@ -204,7 +204,8 @@ def test_an_empty_data_set_is_named(images, tmp_path):
 
 
 def test_a_module_of_no_family_is_named(images):
-    with pytest.raises(TypeError, match=r"expected one of vqvae, vae, ae, .*, code-prior, codec .*, got Linear"):
+    families = "vqvae, vae, ae, beta-tcvae, code-prior, codec"
+    with pytest.raises(TypeError, match=rf"expected one of {families} .*, got Linear"):
         evaluate(nn.Linear(2, 2), images.held_out)
 
 
