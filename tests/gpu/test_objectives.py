@@ -1,6 +1,6 @@
 """Objectives on the device: a training step never waits for the host, and β-TCVAE's terms stay in bounded memory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,12 +24,6 @@ MODELS: dict[str, Callable[..., Any]] = {
     "iwae": lambda **options: IWAE(samples=3, **options),
     "factor_vae": lambda **options: FactorVAE(discriminator_hidden=[32], **options),
 }
-
-
-@pytest.fixture
-def forbid_waiting() -> Iterator[None]:
-    yield
-    torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.usefixtures("forbid_waiting")

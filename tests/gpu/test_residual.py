@@ -1,7 +1,5 @@
 """Residual quantization on the device: the CPU's codes, a step that never waits and can be captured, the same twice."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +7,7 @@ from torch import Tensor
 from aevae_fast import ResidualVQ, functional, update_codebooks
 
 from . import CUDA, NEEDS_CUDA
+from .capture import capture
 
 pytestmark = NEEDS_CUDA
 
@@ -48,12 +47,6 @@ def test_two_runs_agree_bit_for_bit() -> None:
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(first, second, strict=True))
 
 
-@pytest.fixture
-def forbid_waiting() -> Iterator[None]:
-    yield
-    torch.cuda.set_sync_debug_mode("default")
-
-
 def make_layer(**options: object) -> ResidualVQ:
     torch.manual_seed(0)
     return ResidualVQ(dim=64, codebook_size=_SIZES, **options).to(CUDA)  # type: ignore[arg-type]
@@ -86,15 +79,7 @@ def test_captured_step_does_what_the_eager_one_does() -> None:
         (quantized.square().mean() + losses.sum()).backward()
         update_codebooks()
 
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            train(captured)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        train(captured)
+    graph, _ = capture(lambda: train(captured))
     captured.load_state_dict(start)
     for _ in range(5):
         graph.replay()

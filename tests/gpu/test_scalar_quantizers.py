@@ -1,7 +1,5 @@
 """The scalar quantizers on the device: right, without waiting for the host, captured, and the same twice."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,6 +8,7 @@ from aevae_fast import functional
 
 from ..quantizers.scalar_layers import LAYERS
 from . import CUDA, NEEDS_CUDA
+from .capture import capture
 
 pytestmark = [*NEEDS_CUDA, pytest.mark.parametrize("name", LAYERS)]
 
@@ -30,12 +29,6 @@ def draw() -> tuple[Tensor, Tensor]:
     generator = torch.Generator(CUDA).manual_seed(1)
     x, upstream = (torch.randn(4, 6, 50, 70, generator=generator, device=CUDA) for _ in range(2))
     return x.requires_grad_(), upstream
-
-
-@pytest.fixture
-def forbid_waiting() -> Iterator[None]:
-    yield
-    torch.cuda.set_sync_debug_mode("default")
 
 
 def test_agrees_with_the_cpu(name: str) -> None:
@@ -60,15 +53,7 @@ def test_never_waits_for_the_device(name: str) -> None:
 
 def test_a_captured_step_does_what_the_eager_one_does(name: str) -> None:
     layer, (x, upstream) = build(name), draw()
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            step(layer, x, upstream)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = step(layer, x, upstream)
+    graph, captured = capture(lambda: step(layer, x, upstream))
     with torch.no_grad():
         x.copy_(torch.randn_like(x))
     graph.replay()

@@ -1,7 +1,5 @@
 """A training step on the device: it never waits for the host, can be captured and compiled, and repeats bit for bit."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +7,7 @@ from torch import Tensor, nn
 from aevae_fast import VectorQuantize, functional, update_codebooks
 
 from . import CUDA, NEEDS_CUDA
+from .capture import capture
 
 pytestmark = NEEDS_CUDA
 
@@ -18,12 +17,6 @@ _DIM, _CODES, _ROWS = 64, 1024, 16384
 def make_layer(**options: object) -> VectorQuantize:
     torch.manual_seed(0)
     return VectorQuantize(_DIM, _CODES, **options).to(CUDA)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def forbid_waiting() -> Iterator[None]:
-    yield
-    torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.usefixtures("forbid_waiting")
@@ -59,15 +52,7 @@ def test_captured_step_does_what_the_eager_one_does() -> None:
         (quantized.square().mean() + loss).backward()
         update_codebooks()
 
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            train(captured)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        train(captured)
+    graph, _ = capture(lambda: train(captured))
     captured.load_state_dict(start)
     for _ in range(5):
         graph.replay()
