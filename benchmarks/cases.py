@@ -1,128 +1,17 @@
 """What is measured, on a CPU, on a GPU and in a smoke test: searches, training steps, Gaussian latents, mixtures,
-scalar quantizers, memory."""
+scalar quantizers, memory; and searches along N, D and K, for the plots."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-from torch import Tensor
+from .case_types import DTYPES, AnyCase, Case, LatentCase, MixtureCase, ResidualCase, ScalarCase, parse
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-class Case(NamedTuple):
-    """N rows of size D against K codes; the codebook is float32 throughout."""
-
-    rows: int
-    dim: int
-    codes: int
-    dtype: str = "fp32"
-
-    def __str__(self) -> str:
-        return f"{self.rows}x{self.dim}x{self.codes}-{self.dtype}"
-
-    def draw(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """x [N, D] and codebook [K, D], N(0, 1): never zeros, which run faster than data."""
-        generator = torch.Generator(device).manual_seed(0)
-        x = torch.randn(self.rows, self.dim, generator=generator, device=device)
-        return x.to(DTYPES[self.dtype]), torch.randn(self.codes, self.dim, generator=generator, device=device)
+__all__ = ["ALL", "DTYPES", "AnyCase", "Case", "LatentCase", "MixtureCase", "ResidualCase", "ScalarCase", "parse"]
 
 
-class LatentCase(NamedTuple):
-    """N means and as many log-variances of size D."""
-
-    rows: int
-    dim: int
-    dtype: str = "fp32"
-
-    def __str__(self) -> str:
-        return f"{self.rows}x{self.dim}-{self.dtype}"
-
-    def draw(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """An encoder's output, mean ‖ log-variance [N, 2·D], and upstream gradients [N, D]."""
-        generator = torch.Generator(device).manual_seed(0)
-        x = torch.randn(self.rows, 2 * self.dim, generator=generator, device=device)
-        upstream = torch.randn(self.rows, self.dim, generator=generator, device=device)
-        return x.to(DTYPES[self.dtype]), upstream.to(DTYPES[self.dtype])
-
-
-class MixtureCase(NamedTuple):
-    """N points of size D under a mixture of K diagonal Gaussians."""
-
-    rows: int
-    dim: int
-    components: int
-    dtype: str = "fp32"
-
-    def __str__(self) -> str:
-        return f"{self.rows}x{self.dim}-{self.components}-{self.dtype}"
-
-    @property
-    def elements(self) -> int:
-        return self.rows * self.dim * self.components
-
-    def draw(self, device: torch.device) -> tuple[Tensor, ...]:
-        """z [N, D], means and log-variances [K, D], upstream gradients [N] and [N, D] of the density and marginals."""
-        generator = torch.Generator(device).manual_seed(0)
-        z, mean, logvar, each = (
-            torch.randn(size, self.dim, generator=generator, device=device)
-            for size in (self.rows, self.components, self.components, self.rows)
-        )
-        grad = torch.randn(self.rows, generator=generator, device=device)
-        return z.to(DTYPES[self.dtype]), mean, logvar - 1, grad, each
-
-
-class ScalarCase(NamedTuple):
-    """N vectors of D entries that are quantized entry by entry."""
-
-    rows: int
-    dim: int
-    dtype: str = "fp32"
-
-    def __str__(self) -> str:
-        return f"{self.rows}x{self.dim}-entries-{self.dtype}"
-
-    def draw(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """x and upstream gradients, [N, D]."""
-        generator = torch.Generator(device).manual_seed(0)
-        x, upstream = (torch.randn(self.rows, self.dim, generator=generator, device=device) for _ in range(2))
-        return x.to(DTYPES[self.dtype]), upstream.to(DTYPES[self.dtype])
-
-
-class ResidualCase(NamedTuple):
-    """N rows of size D through Q stages of K codes each; the codebooks are float32 throughout."""
-
-    rows: int
-    dim: int
-    codes: int
-    stages: int
-    dtype: str = "fp32"
-
-    def __str__(self) -> str:
-        return f"{self.rows}x{self.dim}x{self.codes}x{self.stages}-{self.dtype}"
-
-    def draw(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """x [N, D], N(0, 1), and codebooks [Q, K, D] that shrink from stage to stage, as what is left over does."""
-        generator = torch.Generator(device).manual_seed(0)
-        x = torch.randn(self.rows, self.dim, generator=generator, device=device)
-        codebooks = torch.randn(self.stages, self.codes, self.dim, generator=generator, device=device)
-        scale = 0.6 * 0.85 ** torch.arange(self.stages, device=device)
-        return x.to(DTYPES[self.dtype]), codebooks * scale[:, None, None]
-
-
-AnyCase = Case | LatentCase | MixtureCase | ScalarCase | ResidualCase
-
-
-def parse(text: str) -> AnyCase:
-    """The case that `str` made `text` of."""
-    sizes, *components, dtype = text.split("-")
-    rows, dim, *codes = map(int, sizes.split("x"))
-    if components == ["entries"]:
-        return ScalarCase(rows, dim, dtype)
-    if components:
-        return MixtureCase(rows, dim, int(components[0]), dtype)
-    if len(codes) == 2:
-        return ResidualCase(rows, dim, *codes, dtype)
-    return Case(rows, dim, codes[0], dtype) if codes else LatentCase(rows, dim, dtype)
+def along(base: Case, rows: range, dims: range, codes: range) -> list[Case]:
+    """Cases that differ from `base` in N, in D or in K, by powers of two with these exponents; each once."""
+    varied = {"rows": rows, "dim": dims, "codes": codes}
+    return list(dict.fromkeys(base._replace(**{size: 1 << n}) for size, powers in varied.items() for n in powers))
 
 
 _GPU = [
@@ -145,6 +34,11 @@ STEP = {
     "cpu": [Case(16384, 64, 1024)],
     "cuda": [Case(*sizes, dtype) for sizes in ((16384, 64, 1024), *_GPU[1:3]) for dtype in DTYPES],
     "smoke": _SMOKE,
+}
+SWEEP = {
+    "cpu": along(Case(1 << 14, 64, 1024), range(10, 17), range(3, 9), range(8, 15)),
+    "cuda": along(Case(1 << 16, 64, 1024), range(10, 21), range(3, 10), range(8, 15)),
+    "smoke": along(_SMOKE[0], range(6, 9), range(3, 6), range(4, 7)),
 }
 SEARCH_MEMORY = {"cpu": [Case(65536, 256, 16384)], "cuda": [Case(65536, 256, 16384)], "smoke": _SMOKE}
 STEP_MEMORY = {"cpu": [Case(16384, 64, 1024)], "cuda": [Case(65536, 64, 1024)], "smoke": _SMOKE}
@@ -194,6 +88,7 @@ ALL: tuple[dict[str, list[Any]], ...] = (
     FSQ,
     LFQ,
     COSINE,
+    SWEEP,
     RESIDUAL,  # a training step
     RESIDUAL,  # a forward
     SEARCH_MEMORY,

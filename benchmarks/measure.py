@@ -31,7 +31,18 @@ from .roofline import (
     step_work,
 )
 from .search_providers import Call, Provider
-from .timing import BUDGETS, Spread, capture, cuda_seconds, interleave, ratio, spread, wall_seconds
+from .timing import (
+    BUDGETS,
+    SWEEP_BUDGETS,
+    Budget,
+    Spread,
+    capture,
+    cuda_seconds,
+    interleave,
+    ratio,
+    spread,
+    wall_seconds,
+)
 
 OURS = "aevae_fast"
 _CHECKED_ROWS = 64
@@ -41,13 +52,13 @@ class Measured:
     """One case, measured: samples in seconds, and why some providers are missing."""
 
     def __init__(self, kind: str, case: AnyCase, device: torch.device, scale: str) -> None:
-        providers, work, refuse_wrong = _KINDS[kind]
+        providers, work, refuse_wrong, budgets = _KINDS[kind]
         self.kind, self.case, self.device = kind, case, device
         self.skipped = {name: why for name in providers if (why := providers[name].obstacle(case, device.type))}
         tensors = case.draw(device)
         calls = {name: p.prepare(*tensors) for name, p in providers.items() if name not in self.skipped}
         refuse_wrong(calls[OURS](), *tensors)
-        self.samples = interleave(calls, device, BUDGETS[scale])
+        self.samples = interleave(calls, device, budgets[scale])
         self.floor = floor_seconds(work(case), device_name(device)) if device.type == "cuda" else None
         self.extra: dict[str, dict[str, float]] = {}
         if device.type == "cuda":
@@ -87,15 +98,18 @@ def _refuse_wrong_codes(indices: torch.Tensor, x: torch.Tensor, codebook: torch.
 
 
 class _Kind(NamedTuple):
-    """Who takes part, what none of them can avoid, and what raises where ours is wrong: no number for that."""
+    """Who takes part, what none of them can avoid, what raises where ours is wrong (no number for that), and how long
+    a case may take, by scale."""
 
     providers: Mapping[str, Provider]
     work: Callable[[Any], Work]
     refuse_wrong: Callable[..., None]
+    budgets: Mapping[str, Budget] = BUDGETS
 
 
 _KINDS = {
     "search": _Kind(search_providers.PROVIDERS, search_work, _refuse_wrong_codes),
+    "sweep": _Kind(search_providers.SWEEP, search_work, _refuse_wrong_codes, SWEEP_BUDGETS),
     "step": _Kind(step_providers.PROVIDERS, step_work, _refuse_wrong_codes),
     "cosine search": _Kind(cosine_providers.PROVIDERS, search_work, cosine_providers.refuse_wrong),
     "residual step": _Kind(residual_providers.STEPS, residual_step_work, residual_providers.refuse_wrong),

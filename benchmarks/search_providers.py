@@ -126,3 +126,15 @@ PROVIDERS = {
     "mm": Provider(_mm, capturable=True, finds_codes=False),
     "mm into place": Provider(_mm_out, capturable=True, finds_codes=False),
 }
+# Those that the plots show along N, D and K.
+SWEEP = {
+    name: PROVIDERS[name]
+    for name in (
+        "aevae_fast",
+        "cdist + argmin",
+        "vector-quantize-pytorch (eval)",
+        "faiss",
+        "flash-kmeans",
+        "mm into place",
+    )
+}
