@@ -1,4 +1,5 @@
-"""The matrix product of the search: float32 whatever the process allows elsewhere, by the library that is faster."""
+"""The matrix products of the search: float32 whatever the process allows elsewhere, by the library that is faster; and
+one of bfloat16 numbers."""
 
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,18 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     if _ONEDNN and a.device.type == "cpu":
         return torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
     return a @ b.T
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the processor has instructions for it; others imitate them slowly or not at all."""
+    cpu = device.type == "cpu" and torch.backends.mkldnn.is_available()
+    return cpu and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def bfloat16_product(a: Tensor, b: Tensor) -> Tensor:
+    """a [m, d] and b [n, d], bfloat16, contiguous → a·bᵀ [m, n] bfloat16, added up in float32. No CPU operation of
+    PyTorch hands out those float32 sums, but for float32 operands under a setting of the whole process."""
+    return torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
 
 
 @contextmanager

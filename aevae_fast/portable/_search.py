@@ -9,7 +9,8 @@ The product does not yield the score but a proved lower bound of it. In float32 
 
 and -e_k rides along as two more columns of the product, [x, 1, ‖x‖] · [-c, ½‖c‖² - a‖c‖², -a‖c‖]. A code can be
 nearest only if its lower bound is at most the winner's upper bound, so a row where one code alone passes is certified.
-The others, few on most data, compare their candidates by Σ(x - c)² in float64.
+The others, few on most data, compare their candidates by Σ(x - c)² in float64: `_resolve.py`. Where the processor
+multiplies bfloat16 faster a large codebook is looked at in that first: `_coarse.py`.
 
 Rows and codes are first shifted by one common vector: the argmin stays where it is and the bound shrinks, so data that
 sits at 1000 ± 0.01 is certified too. See `aevae_fast.reference.nearest_code` for the specification.
@@ -21,12 +22,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import _coarse
 from ._product import product
-from ._rows import not_finite, wide_dtype
 
 _CODES, _GROUP = 1024, 16  # codes in one product, and codes whose minimum is taken by one vectorised amin
 _SCORES = 1 << 20  # scores that a thread holds at a time: 4 MB; beyond two threads they share 8 MB
-_EXACT_ELEMENTS = 1 << 19  # float64 elements that the exact comparison holds at a time: 4 MB
 
 
 class Codes(NamedTuple):
@@ -36,9 +36,11 @@ class Codes(NamedTuple):
     shift: Tensor  # [D] float32
     norms: Tensor  # [K'] float32: ‖c‖
     a: float
+    rounded: Tensor | None = None  # [K', D + 5] bfloat16, where a first look in bfloat16 pays: `_coarse.py`
 
 
-def prepare(codebook: Tensor, metric: str) -> Codes:
+def prepare(codebook: Tensor, metric: str, rows: int = 0) -> Codes:
+    """codebook [K, D] float32, for a search of so many rows."""
     size, dim = codebook.shape
     shift, given = codebook.new_zeros(dim), codebook
     if metric == "euclidean":  # the median of a few codes is a centre that one huge outlier cannot drag away
@@ -57,7 +59,8 @@ def prepare(codebook: Tensor, metric: str) -> Codes:
     columns[size:, dim] = torch.inf
     columns[_repeated(given, square[:size]), dim] = torch.inf
     columns[:, dim + 1] = -a * norms
-    return Codes(columns, shift, norms, a)
+    rounded = _coarse.round_codes(columns, norms) if _coarse.pays(rows, columns) else None
+    return Codes(columns, shift, norms, a, rounded)
 
 
 def _repeated(codebook: Tensor, square: Tensor) -> Tensor:
@@ -77,11 +80,6 @@ def block_rows(codes: Codes, threads: int) -> int:
     return max(64, min(512, 1024 // threads), min(2048, scores // len(codes.columns)))
 
 
-def few_rows(codes: Codes) -> int:
-    """Rows that `resolve` takes at a time: it has their scores against all codes at once."""
-    return max(1, min(512, _SCORES // len(codes.columns)))
-
-
 class Workspace:
     """Buffers of one thread, reused by every block of at most `rows` rows."""
 
@@ -96,6 +94,7 @@ class Workspace:
         self.winners = torch.empty(tiles * rows, dtype=torch.int64, device=self.rows.device)
         most = max(tiles * _GROUP, min(_CODES, size) // _GROUP)
         self.equal = new(most * rows)
+        self.coarse = None if codes.rounded is None else _coarse.Buffers(codes.rounded, rows)
         self.numbers = torch.arange(most, device=self.rows.device, dtype=torch.float32)[:, None]
 
     def argmin(self, values: Tensor, best: Tensor) -> Tensor:
@@ -117,6 +116,8 @@ def load_rows(x: Tensor, codes: Codes, workspace: Workspace) -> Tensor:
 def search(rows: Tensor, codes: Codes, workspace: Workspace) -> tuple[Tensor, Tensor]:
     """rows [n, D + 2] → the best code [n] int64 and whether it is certified [n] bool. Where several codes are equal any
     of them may come out: such a row is never certified."""
+    if codes.rounded is not None and workspace.coarse is not None:
+        return _coarse.search(rows, codes, workspace.coarse)
     size, n = len(codes.columns), len(rows)
     tiles = range(0, size, _CODES)
     group_best = workspace.group_best[: size // _GROUP * n].view(-1, n)
@@ -138,41 +139,3 @@ def search(rows: Tensor, codes: Codes, workspace: Workspace) -> tuple[Tensor, Te
     upper = torch.addcmul(lower[0] + 2 * (rows.shape[1] * 2.0**-126), norm, rows[:, -1] + norm, value=2 * codes.a)
     alone = group_best.scatter_(0, group, torch.inf).amin(0) > upper
     return index, alone & (members.scatter_(0, place, torch.inf).amin(0) > upper)
-
-
-def _exact_distance(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
-    """x [p, D] and codebook [p, D], paired, → distance [p] float64; or x [p, 1, D] and codebook [K, D] → [p, K]."""
-    x, codebook = x.to(wide_dtype(x)), codebook.to(wide_dtype(x))
-    if metric == "euclidean":
-        return (x - codebook).square_().sum(-1)
-    codebook = F.normalize(codebook, dim=-1) if metric == "cosine" else codebook
-    return -(x * codebook).sum(-1)
-
-
-def resolve(x: Tensor, codebook: Tensor, codes: Codes, metric: str) -> Tensor:
-    """Rows that the certificate left open: x [n, D] → exact indices [n] int64, -1 for rows that are not finite."""
-    invalid = not_finite(x)
-    # A zero row is as near to every code by cosine and dot: the lowest index, without comparing them all.
-    plain = invalid if metric == "euclidean" else invalid | ~x.any(1)
-    indices = torch.where(invalid, -1, 0)
-    indices[~plain] = _compare(x[~plain], codebook, codes, metric)
-    return indices
-
-
-def _compare(x: Tensor, codebook: Tensor, codes: Codes, metric: str) -> Tensor:
-    """Finite rows x [n, D] → the indices [n] int64 that float64 gives, the lowest one on a tie."""
-    size, dim = codebook.shape
-    if len(x) * size * dim <= _EXACT_ELEMENTS:  # so few that to choose candidates would cost more than to compare all
-        return _exact_distance(x[:, None], codebook, metric).nan_to_num_(torch.inf).argmin(1)
-    rows = load_rows(x[None], codes, Workspace(codes, len(x)))
-    lower = product(codes.columns[:size], rows)
-    norms = codes.norms[:size, None]
-    upper = (lower + 2 * codes.a * norms * (rows[:, -1] + norms)).amin(0) + 2 * (dim + 2) * 2.0**-126
-    row, code = torch.nonzero(~(lower > upper).T, as_tuple=True)  # "not greater" keeps what overflowed to NaN
-    step = max(1, _EXACT_ELEMENTS // dim)
-    distance = torch.empty(len(row), dtype=wide_dtype(x), device=x.device)
-    for r, c, found in zip(row.split(step), code.split(step), distance.split(step), strict=True):
-        found.copy_(_exact_distance(x[r], codebook[c], metric).nan_to_num_(torch.inf))
-    best = distance.new_full((len(x),), torch.inf).scatter_reduce_(0, row, distance, "amin")
-    tied = torch.where(distance == best[row], code, size)
-    return row.new_full((len(x),), size).scatter_reduce_(0, row, tied, "amin")

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from ._product import full_precision
+from ._resolve import few_rows, resolve
 from ._rows import row_blocks
-from ._search import Workspace, block_rows, few_rows, load_rows, prepare, resolve, search
+from ._search import Workspace, block_rows, load_rows, prepare, search
 from ._threads import on_threads, threads_for
 
 
 def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
     """x [B, S, D] float16, bfloat16 or float32, codebook [K, D] float32 → indices [B, S] int64; -1 for a row that is
     not finite. Any strides. Extra memory: the prepared codebook and a few tens of MB, whatever N."""
-    codes = prepare(codebook, metric)
+    codes = prepare(codebook, metric, x.shape[0] * x.shape[1])
     threads = threads_for(x)
     rows = block_rows(codes, threads)
     indices = torch.empty(x.shape[:2], dtype=torch.int64, device=x.device)

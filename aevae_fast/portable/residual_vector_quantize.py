@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ._product import full_precision
+from ._resolve import few_rows, resolve
 from ._rows import Block, row_blocks, wide_dtype
-from ._search import Codes, Workspace, block_rows, few_rows, load_rows, prepare, resolve, search
+from ._search import Codes, Workspace, block_rows, load_rows, prepare, search
 from ._threads import on_threads, threads_for
 
 _LEAST, _MOST = 256, 2048  # rows that go through the stages together
@@ -72,7 +73,9 @@ def residual_vector_quantize(
     indices [B, S, Q] int64 and the summed squared error of each stage over kept rows, [Q] float32. A masked row gives
     zeros, one that is not finite NaN, both index -1."""
     used = len(sizes) if active is None else min(max(int(active), 0), len(sizes))
-    stages = [_Stage(book, prepare(book, "euclidean")) for book in codebooks.split(sizes)[:used]]
+    stages = [
+        _Stage(book, prepare(book, "euclidean", x.shape[0] * x.shape[1])) for book in codebooks.split(sizes)[:used]
+    ]
     quantized = torch.empty_like(x) if stages and mask is None else torch.zeros_like(x)
     indices = torch.full((*x.shape[:2], len(sizes)), -1, device=x.device)
     if not stages:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aevae_fast import functional
+from aevae_fast.portable import _resolve
 from aevae_fast.portable._product import full_precision, product
 from aevae_fast.portable._search import Workspace, load_rows, prepare
 from aevae_fast.portable.nearest_code import nearest_code
@@ -85,9 +86,8 @@ def test_rows_that_need_no_comparison_get_none(metric: str, monkeypatch: pytest.
     if metric == "euclidean":
         x = torch.full((300, 8), torch.nan)
     x[7] = codebook[3]
-    module, compared = sys.modules[prepare.__module__], []
-    exact = module._exact_distance
-    monkeypatch.setattr(module, "_exact_distance", lambda x, *rest: (compared.append(len(x)), exact(x, *rest))[1])
+    compared, usual = [], _resolve._compare
+    monkeypatch.setattr(_resolve, "_compare", lambda x, *rest: (compared.append(len(x)), usual(x, *rest))[1])
     expected = torch.full((300,), -1 if metric == "euclidean" else 0)
     expected[7] = distances64(x[7:8], codebook, metric).argmin()
     assert torch.equal(search(x, codebook, metric), expected)
@@ -213,9 +213,9 @@ def test_a_collapsed_codebook_is_not_compared_as_a_whole(monkeypatch: pytest.Mon
     torch.manual_seed(0)
     x, codebook = torch.randn(300, 8), torch.randn(1, 8).repeat(200, 1)
     codebook[150:] = torch.randn(50, 8)
-    module, compared = sys.modules[prepare.__module__], []
-    right = module._exact_distance
-    monkeypatch.setattr(module, "_exact_distance", lambda x, c, m: (compared.append(len(x)), right(x, c, m))[1])
+    compared, pairs, matrix = [], _resolve._pair_distances, _resolve._distances
+    monkeypatch.setattr(_resolve, "_pair_distances", lambda x, c, m: (compared.append(len(x)), pairs(x, c, m))[1])
+    monkeypatch.setattr(_resolve, "_distances", lambda x, c, m: (compared.append(len(x)), matrix(x, c, m))[1])
     for metric in ("euclidean", "cosine", "dot"):
         expected = distances64(x, codebook, metric).argmin(1)
         assert torch.equal(search(x, codebook, metric), expected)

@@ -59,7 +59,7 @@ def test_masked_rows_are_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_stages_that_are_not_active_are_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     x, codebooks = draw()
     prepared, usual = [], HOME.prepare
-    monkeypatch.setattr(HOME, "prepare", lambda book, metric: (prepared.append(len(book)), usual(book, metric))[1])
+    monkeypatch.setattr(HOME, "prepare", lambda book, *rest: (prepared.append(len(book)), usual(book, *rest))[1])
     for active, sizes in ((2, SIZES[:2]), (9, SIZES), (-1, [])):
         prepared.clear()
         portable.residual_vector_quantize(x, codebooks, SIZES, torch.tensor(active), None)
