@@ -1,0 +1,79 @@
+"""How many rows the certificate leaves open, and how much they cost: by shape, data and product. Shares, which do not
+depend on the number of rows."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import kinds
+from .codes import prepare
+from .rescan import candidate_counts
+from .scheme import Scheme, scheme_for
+from .sweep import VERDICTS, sweep
+
+SHAPES = ((64, 1024), (256, 16384), (8, 16384), (16, 1024), (64, 512), (128, 1024))  # D, K
+PARTS_SHAPES = ((8, 1024), (16, 1024), (32, 1024), (8, 16384), (16, 16384), (32, 16384))
+_PATCHES = {8: (2, 4), 16: (4, 4), 64: (8, 8), 128: (8, 16), 256: (16, 16)}
+_SCORES = 1 << 21
+
+
+def photo_patches(n: int, dim: int, g: torch.Generator) -> Tensor:
+    """[n, dim] float32 in [0, 1]: grey patches of the two photographs that come with scikit-learn, at random places."""
+    from sklearn.datasets import load_sample_images
+
+    height, width = _PATCHES[dim]
+    images = torch.stack([torch.from_numpy(image) for image in load_sample_images().images]).float().mean(3) / 255
+    windows = images.unfold(1, height, 1).unfold(2, width, 1)
+    place = [torch.randint(size, (n,), generator=g) for size in windows.shape[:3]]
+    return windows[tuple(place)].flatten(1)
+
+
+def photos(g: torch.Generator, n: int, size: int, dim: int) -> kinds.Case:
+    rows = photo_patches(n + 2 * size + 4096, dim, g)
+    return rows[:n], kinds.k_means(rows[n:], size, g, 3)
+
+
+_DATA: dict[str, kinds.Kind] = {
+    "N(0, 1)": kinds.normal,
+    "mixture, k-means": kinds.trained,
+    "photo patches, k-means": photos,
+    "offset 1000 ± 0.01": kinds.offset,
+    "tiny codes": kinds.tiny_codes,
+    "codes 1 ulp apart": kinds.one_ulp,
+    "two clusters, width 0.01": partial(kinds.two_clusters, width=1e-2),
+    "two clusters, width 0.0001": partial(kinds.two_clusters, width=1e-4),
+}
+
+
+def measure(x: Tensor, codebook: Tensor, scheme: Scheme) -> dict[str, float]:
+    """Shares of rows by verdict; per row the mean number of groups and codes looked at again."""
+    codes = prepare(codebook, "euclidean", scheme)
+    count, groups, compared = torch.zeros(len(VERDICTS)), 0.0, 0.0
+    for part in x.split(max(1, _SCORES // len(codes.order))):
+        found = sweep(part, codes)
+        count += torch.bincount(found.kind, minlength=len(VERDICTS))
+        again = candidate_counts(found.candidates, codes)
+        groups, compared = groups + float(again[0].sum()), compared + float(again[1].sum())
+    shares = dict(zip(VERDICTS, (count / len(x)).tolist(), strict=True))
+    return {**shares, "groups": groups / len(x), "codes": compared / len(x)}
+
+
+def shares(rows: int) -> Iterator[dict[str, Any]]:
+    """One entry a shape, data and product."""
+    for dim, size in SHAPES:
+        for name, kind in _DATA.items():
+            few = rows if size < 16384 else rows // 4
+            x, codebook = kind(torch.Generator().manual_seed(dim), few, size, dim)
+            for product, dtype in (("float16", torch.float16), ("bfloat16", torch.bfloat16)):
+                scheme = scheme_for(dim, 1 if dtype == torch.bfloat16 else None, dtype)
+                entry = {"dim": dim, "codes": size, "data": name, "rows": len(x), "product": product}
+                yield {**entry, "parts": scheme.parts, "shares": measure(x, codebook, scheme)}
+    for dim, size in PARTS_SHAPES:
+        for name in ("N(0, 1)", "mixture, k-means"):
+            x, codebook = _DATA[name](torch.Generator().manual_seed(dim), rows // 2, size, dim)
+            for parts in (1, 3):
+                entry = {"dim": dim, "codes": size, "data": name, "rows": len(x), "product": "float16", "parts": parts}
+                yield {**entry, "shares": measure(x, codebook, scheme_for(dim, parts))}
