@@ -11,7 +11,8 @@ __all__ = ["ALL", "DTYPES", "AnyCase", "Case", "LatentCase", "MixtureCase", "Res
 def along(base: Case, rows: range, dims: range, codes: range) -> list[Case]:
     """Cases that differ from `base` in N, in D or in K, by powers of two with these exponents; each once."""
     varied = {"rows": rows, "dim": dims, "codes": codes}
-    return list(dict.fromkeys(base._replace(**{size: 1 << n}) for size, powers in varied.items() for n in powers))
+    changes: list[dict[str, Any]] = [{size: 1 << n} for size, powers in varied.items() for n in powers]
+    return list(dict.fromkeys(base._replace(**change) for change in changes))
 
 
 _GPU = [

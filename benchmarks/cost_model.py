@@ -67,9 +67,7 @@ class Terms(NamedTuple):
 def terms(demand: Demand, device: Device) -> Terms:
     """Seconds on `device`. Of issue slots, half-rate and special units, the one that takes longest counts."""
     clocks = device.processors * device.clock
-    instructions = max(
-        demand.issued / ISSUE_LANES, demand.half / HALF_LANES, demand.special / SPECIAL_LANES
-    )  # fmt: skip
+    instructions = max(demand.issued / ISSUE_LANES, demand.half / HALF_LANES, demand.special / SPECIAL_LANES)
     return Terms(
         memory=demand.memory / (MEMORY_SHARE * device.memory),
         l2=demand.l2 / device.l2,

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from . import record
+
 _PACKAGES = ("torch", "triton", "numpy", "vector-quantize-pytorch", "faiss-cpu", "flash-kmeans", "pytest-benchmark")
 _ROOT = Path(__file__).parent.parent
 
@@ -21,9 +23,8 @@ def device_name(device: torch.device) -> str:
 
 
 def slug(device: torch.device) -> str:
-    """The name of a device's record: letters, digits and dashes, CPUs under `cpu-`."""
-    name = re.sub(r"[^a-z0-9]+", "-", device_name(device).lower()).strip("-")
-    return name if device.type == "cuda" else f"cpu-{name}"
+    """The name of a device's record."""
+    return record.slug(device_name(device), device.type)
 
 
 def environment(device: torch.device, load: float) -> dict[str, Any]:

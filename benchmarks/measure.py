@@ -19,6 +19,7 @@ from . import (
 )
 from .cases import AnyCase
 from .environment import device_name
+from .record import OURS
 from .roofline import (
     Work,
     floor_seconds,
@@ -44,7 +45,6 @@ from .timing import (
     wall_seconds,
 )
 
-OURS = "aevae_fast"
 _CHECKED_ROWS = 64
 
 

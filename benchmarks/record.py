@@ -1,11 +1,20 @@
 """Records: one JSON file a device, whole or not at all."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+OURS = "aevae_fast"  # the provider that all others are held against
+YARDSTICK = "mm into place"  # on a CPU the floor of a search: the bare product
 _BUSY = 0.7  # load average before a measurement from which its numbers are to be taken with care
+
+
+def slug(name: str, kind: str) -> str:
+    """The name of a device's record: letters, digits and dashes, CPUs under `cpu-`."""
+    letters = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return letters if kind == "cuda" else f"cpu-{letters}"
 
 
 def write_record(path: Path, environment: dict[str, Any], entries: list[dict[str, Any]]) -> Path:

@@ -1,9 +1,9 @@
 """The least time that a device can need: bytes over bandwidth, flops over tensor-core rate, epilogue over issue rate.
 
 For a GPU whose rates are known (devices.py) the floor is the largest of the three. A product of 16-bit numbers
-certifies most answers also for float32 input, so its rate is the floor for both dtypes; the comparison after the product
-takes at least one half-rate instruction a (row, code) pair. On a CPU the floor is measured instead: a matrix product of
-the same sizes into memory that is already there.
+certifies most answers also for float32 input, so its rate is the floor for both dtypes; the comparison after the
+product takes at least one half-rate instruction a (row, code) pair. On a CPU the floor is measured instead: a matrix
+product of the same sizes into memory that is already there.
 """
 
 from typing import NamedTuple

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,7 +46,14 @@ def test_a_record_becomes_tables(tmp_path: Path) -> None:
 
 
 def test_a_known_floor_gets_its_column() -> None:
-    record = {"device": "a GPU", "versions": {}, "commit": "0123456789abcdef", "dirty": False, "load": 0.1}
+    record = {
+        "device": "a GPU",
+        "type": "cuda",
+        "versions": {},
+        "commit": "0123456789abcdef",
+        "dirty": False,
+        "load": 0.1,
+    }
     text = report.render([record | {"cases": [ENTRY | {"floor": 0.05, "ours_over_floor": 2.5}]}])
     assert "commit 0123456789ab." in text
     assert "| 300, 8, 50 | fp32 | 0.0500 (2.50×) |" in text
@@ -68,12 +76,15 @@ def test_training_tables_say_what_makes_them_less_sure(tmp_path: Path) -> None:
 
 
 def test_compiled_kernels_are_shown_by_target(tmp_path: Path) -> None:
+    def counted(unit: str, count: float) -> dict[str, Any]:
+        return {unit: count, f"{unit}_by_opcode": {}, "registers": 216, "shared": 0}
+
     sm_90 = {
-        "nearest_code D=64 bf16 rows": {"per_pair": 2.184},
-        "reparameterize_kl D=256 fp32 chunk": {"per_element": 44.562},
-        "reparameterize_kl_bwd D=256 bf16 chunk": {"per_element": 52.75},
-        "gaussian_kl D=256 bf16 chunk": {"per_element": 28.125},
-        "gaussian_kl_bwd D=256 fp32 chunk": {"per_element": 27.812},
+        "nearest_code D=64 bf16 rows": counted("per_pair", 2.184),
+        "reparameterize_kl D=256 fp32 chunk": counted("per_element", 44.562),
+        "reparameterize_kl_bwd D=256 bf16 chunk": counted("per_element", 52.75),
+        "gaussian_kl D=256 bf16 chunk": counted("per_element", 28.125),
+        "gaussian_kl_bwd D=256 fp32 chunk": counted("per_element", 27.812),
     }
     record = {"triton": "3.9.0", "targets": {"sm_90": sm_90, "gfx942": {}}}
     (tmp_path / "compile_report.json").write_text(json.dumps(record), encoding="utf-8")
@@ -88,7 +99,7 @@ def test_compiled_kernels_are_shown_by_target(tmp_path: Path) -> None:
 def test_only_what_lies_between_the_markers_changes(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", encoding="utf-8")
-    arguments = ["--readme", str(readme), "--results", str(tmp_path)]
+    arguments = ["--readme", str(readme), "--results", str(tmp_path), "--docs", str(tmp_path)]
     assert report.main([*arguments, "--check"]) == 1
     assert report.main(arguments) == 0
     assert report.main([*arguments, "--check"]) == 0
