@@ -6,27 +6,27 @@ a constant. `metric` names a case; the machine code of cosine and dot is one, as
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 import triton
 
 from aevae_fast.kernels import (
+    code_columns,
     codebook_statistics,
     ema_update,
     nearest_code,
-    prepared_codebook,
     rotate_to,
+    settle,
     vector_quantize,
 )
 from aevae_fast.kernels import split_rows as rows_in_parts
-from aevae_fast.kernels.configuration import EXTRA, GROUP_STEPS, SearchConfig, search_config
+from aevae_fast.kernels.code_columns import EXTRA
+from aevae_fast.kernels.configuration import SearchConfig, search_config
 
 from .machine_code import Case
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DTYPES = ("fp32", "fp16", "bf16")
 DIMENSIONS = (1, 3, 8, 16, 17, 32, 64, 100, 128, 256, 512, 768, 1024)
 LAYOUTS = ("rows", "channels")
 METRICS = ("euclidean", "cosine", "dot")
@@ -44,35 +44,46 @@ def _strides(letters: str, dimension: int, layout: str = "rows") -> dict[str, An
 
 
 def search_case(
-    kernel: str, dimension: int, dtype: str, layout: str, arch: str, metric: str = "euclidean", masked: bool = True,
+    kernel: str, dimension: int, dtype: str, layout: str, arch: str, metric: str = "euclidean", split: bool = False,
     config: SearchConfig | None = None,
 ) -> Case:  # fmt: skip
-    """nearest_code or vector_quantize at one D, dtype and layout of x, as it would be launched on arch."""
-    fused = kernel == "vector_quantize"
+    """A kernel of the search at one D, dtype and layout of x, as it would be launched on arch: "nearest_code", its sweep;
+    "settle"; "vector_quantize", which settles, gathers and sums."""
     config = config or search_config(dimension, arch)
-    x, f32, bf16 = f"*{dtype}", "*fp32", "*bf16"
-    arguments: dict[str, Any] = {
-        "x_ptr": x, "parts_ptr": bf16, "row_bounds_ptr": f32, "split_ptr": bf16, "extra_ptr": bf16,
-        "bounds_ptr": f32, "largest_ptr": f32, "codes_ptr": f32, "shift_ptr": f32, "indices_ptr": "*i64",
-        "N": "i32:16", "S": "i32:16", "K": "i32", "D": _size(dimension), "tiles": "i32",
-        **_strides("x", dimension, layout),
-        "kappa": "fp32", "EUCLIDEAN": metric == "euclidean", "ONE_PART": dtype == "bf16",
-        "SHIFT_ROWS": prepared_codebook.shifts_rows(DTYPES[dtype], metric), "PADDED_D": config.padded_d,
-        "BLOCK_N": config.block_n, "BLOCK_K": config.block_k, "BLOCK_D": config.block_d, "GROUP_STEPS": GROUP_STEPS,
-        "EXTRA": EXTRA,
+    tail = f"D={dimension} {dtype} {layout}" + (f" {metric}" if metric != "euclidean" else "")
+    name = f"{kernel} {tail}" + (" split" if split else "")
+    x, f32 = f"*{dtype}", "*fp32"
+    common: dict[str, Any] = {
+        "x_ptr": x, "entry_ptr": "*i64", "lowest_ptr": f32, "reach_ptr": f32, "N": "i32:16", "S": "i32:16", "K": "i32",
+        "D": _size(dimension), **_strides("x", dimension, layout), "tiles": "i32", "group_bits": "i32",
+        "BLOCK_K": config.block_k, "LANES": config.lanes, "GROUP_STEPS": config.group_steps, "SPLIT": split,
     }  # fmt: skip
-    fn = nearest_code._nearest_code_kernel
-    if fused:
-        fn = vector_quantize._vector_quantize_kernel
-        arguments |= {"codebook_ptr": f32, "mask_ptr": "*i8", "quantized_ptr": x, "error_ptr": f32, "HAS_MASK": masked}
-        arguments |= _strides("q", dimension, layout)
-    name = f"{kernel} D={dimension} {dtype} {layout}" + (f" {metric}" if metric != "euclidean" else "")
-    blocks = config.padded_d // config.block_d
-    depth = 0 if blocks == 1 else config.padded_d * (2 if dtype == "bf16" else 3)
-    return Case(
-        name + ("" if masked else " unmasked"), fn, arguments, config.num_warps, config.num_stages,
-        config.block_n * config.block_k, depth,
-    )  # fmt: skip
+    if kernel == "nearest_code":
+        wide = config.columns if config.inline else EXTRA.value
+        tiles = ["*fp16", "*fp16"]
+        if config.descriptors:
+            tiles = [f"tensordesc<fp16[{config.block_k}, {columns}]>" for columns in (config.columns, wide)]
+        arguments = common | {
+            "parts_ptr": "*fp16", "row_bounds_ptr": f32, "main": tiles[0], "extra": tiles[1], "bounds_ptr": f32,
+            "extremes_ptr": f32, "shift_ptr": f32, "each": "i32", "programs": "i32", "tile_mask": "i32",
+            "kappa": "fp32", "METRIC": metric, "PARTS": config.parts, "SEGMENT": config.segment,
+            "COLUMNS": config.columns, "BLOCK_N": config.block_n, "BLOCK_D": config.block_d, "EXTRA": EXTRA.value,
+            "INLINE": config.inline, "DESCRIPTORS": config.descriptors, "PTX": config.ptx,
+        }  # fmt: skip
+        return Case(
+            name, nearest_code._sweep_kernel, arguments, config.num_warps, config.num_stages,
+            config.block_n * config.block_k, config.columns if config.streamed else 0,
+        )  # fmt: skip
+    common |= {
+        "codes_ptr": f32, "indices_ptr": "*i64", "splits": "i32", "EUCLIDEAN": metric == "euclidean",
+        "BLOCK_D": min(64, max(16, triton.next_power_of_2(dimension))), "ROWS": settle.ROWS,
+        "CODES": settle.CODES,
+    }  # fmt: skip
+    if kernel == "settle":
+        return Case(name, nearest_code._settle_kernel, common, 4)
+    common |= {"codebook_ptr": f32, "mask_ptr": "*i8", "quantized_ptr": x, "error_ptr": f32, "HAS_MASK": True}
+    common |= _strides("q", dimension, layout)
+    return Case(name, vector_quantize._settle_and_quantize_kernel, common, 4)
 
 
 def row_cases(dtype: str, dimension: int, layout: str, arch: str, every: bool = False) -> Iterator[Case]:
@@ -81,17 +92,14 @@ def row_cases(dtype: str, dimension: int, layout: str, arch: str, every: bool = 
     rows = {"N": "i32:16", "S": "i32:16", "D": size}
     block = min(128, max(16, triton.next_power_of_2(dimension)))
     config = search_config(dimension, arch)
-    for metric in ("euclidean", "dot") if config.block_d < config.padded_d else ():
-        shifted = prepared_codebook.shifts_rows(DTYPES[dtype], metric)
-        for store in (True, False) if dtype == "bf16" and dimension % 64 == 0 and layout == "rows" else (True,):
-            name = f"split_rows {tail}" + (" dot" if metric == "dot" else "") + ("" if store else " bounds")
-            if every or (metric == "euclidean" and store):
-                yield Case(name, rows_in_parts._split_rows_kernel, {
-                    "x_ptr": x, "shift_ptr": f32, "largest_ptr": f32, "parts_ptr": "*bf16", "bounds_ptr": f32, **rows,
-                    **_strides("x", dimension, layout), "kappa": "fp32", "EUCLIDEAN": metric == "euclidean",
-                    "ONE_PART": dtype == "bf16", "SHIFT_ROWS": shifted, "STORE": store, "PADDED_D": config.padded_d,
-                    "BLOCK_N": rows_in_parts.BLOCK_N,
-                }, 4)  # fmt: skip
+    for metric in METRICS if config.streamed else ():
+        if every or metric == "euclidean":
+            yield Case(f"split_rows {tail}" + (f" {metric}" if metric != "euclidean" else ""),
+                rows_in_parts._split_rows_kernel, {
+                "x_ptr": x, "shift_ptr": f32, "extremes_ptr": f32, "parts_ptr": "*fp16", "bounds_ptr": f32, **rows,
+                **_strides("x", dimension, layout), "programs": "i32", "kappa": "fp32", "METRIC": metric,
+                "COLUMNS": config.columns, "BLOCK_N": rows_in_parts.BLOCK_N, "BLOCK_D": rows_in_parts.BLOCK_D,
+            }, 4)  # fmt: skip
     for masked in (True, False) if every else (True,):
         yield Case(f"vector_quantize_bwd {tail}" + ("" if masked else " unmasked"),
             vector_quantize._vector_quantize_bwd_kernel, {
@@ -116,15 +124,15 @@ def code_cases(dimension: int, arch: str, metrics: tuple[str, ...] = METRICS[:1]
     """The kernels that read codes alone: prepare, combine statistics, EMA."""
     f32, size = "*fp32", _size(dimension)
     block = min(128, max(16, triton.next_power_of_2(dimension)))
-    for dtype, metric in itertools.product(("fp32", "bf16"), metrics):
-        config = search_config(dimension, arch)
-        tail = f"D={dimension} {dtype}" + (f" {metric}" if metric != "euclidean" else "")
-        yield Case(f"prepare_codebook {tail}", prepared_codebook._prepare_codebook_kernel, {
-            "codebook_ptr": f32, "shift_ptr": f32, "codes_ptr": f32, "split_ptr": "*bf16", "extra_ptr": "*bf16",
-            "bounds_ptr": f32, "K": "i32", "D": size, "kappa": "fp32", "METRIC": metric,
-            "COPY": metric == "cosine" or dimension % 4 > 0,
-            "SHIFT_ROWS": prepared_codebook.shifts_rows(DTYPES[dtype], metric), "PADDED_D": config.padded_d,
-            "BLOCK_D": min(config.block_d, 64), "EXTRA": EXTRA, "GROUP_STEPS": GROUP_STEPS,
+    config = search_config(dimension, arch)
+    for metric in metrics:
+        tail = f"D={dimension}" + (f" {metric}" if metric != "euclidean" else "")
+        yield Case(f"code_columns {tail}", code_columns._code_columns_kernel, {
+            "codebook_ptr": f32, "codes_ptr": f32, "main_ptr": "*fp16", "extra_ptr": "*fp16", "bounds_ptr": f32,
+            "extremes_ptr": f32, "shift_ptr": f32, "K": "i32", "D": size, "kappa": "fp32", "METRIC": metric,
+            "PARTS": config.parts, "SEGMENT": config.segment, "COLUMNS": config.columns,
+            "BLOCK_D": min(config.segment, 32), "INLINE": config.inline, "LANES": config.lanes,
+            "BLOCK": 8 * config.group_steps,
         }, 8)  # fmt: skip
     yield Case(f"span_sums D={dimension}", codebook_statistics._span_sums_kernel, {
         "partial_ptr": f32, "span_ptr": f32, "D": size, "SPAN": codebook_statistics.SPAN, "BLOCK_D": min(64, block),

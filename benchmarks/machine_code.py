@@ -31,7 +31,7 @@ TENSOR_CORE = re.compile(r"(HGMMA|HMMA|UTCHMMA|UTCQMMA|v_mfma)")
 GLOBAL_ACCESS = re.compile(r"(LDG|LDGSTS|STG|global_load|global_store|buffer_load|buffer_store)(?!DEPBAR)")
 STORE = re.compile(r"(STG|RED|ATOMG?)\b|(global|buffer|flat)_(store|atomic)")
 READ = re.compile(r"(LDG|LDGSTS|global_load|buffer_load)(?!DEPBAR|STS)")
-TYPE = re.compile(r"\*|[iu]\d|fp\d")
+TYPE = re.compile(r"\*|[iu]\d|fp\d|tensordesc")
 
 
 class Case(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 import triton
 
 from aevae_fast.kernels import codebook_statistics, residual_gradient, residual_stages, residual_vector_quantize
-from aevae_fast.kernels.configuration import EXTRA, GROUP, GROUP_STEPS, SearchConfig, residual_config
+from aevae_fast.kernels.residual_configuration import EXTRA, GROUP, GROUP_STEPS, ResidualConfig, residual_config
 from aevae_fast.kernels.rows_on_chip import code_stride
 
 from .compile_cases import _size, _strides
@@ -19,7 +19,7 @@ DIMENSIONS = (1, 3, 8, 16, 17, 32, 64, 100, 128)
 
 def residual_case(
     dimension: int, dtype: str, layout: str, arch: str, stages: int = 8, masked: bool = True,
-    config: SearchConfig | None = None,
+    config: ResidualConfig | None = None,
 ) -> Case:  # fmt: skip
     """residual_vector_quantize at one D, dtype, layout of x and number of stages, as it would be launched on arch."""
     config = config or residual_config(dimension, arch)

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 
 from .row_tiles import as_bytes
-from .search_rows import row_pointers
+from .rows import row_pointers
 
 WIDEST = 32  # codes of a tile's side
 # Rows of a block, and warps: more would spill.

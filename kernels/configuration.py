@@ -1,40 +1,99 @@
-"""Launch configurations: a pure function of D and architecture, the same on every run; no autotuning.
+"""Launch configurations of the search: a table by architecture and D, and a file that may take its place.
 
-The table was chosen on machine code for sm_80, sm_90, sm_100 and gfx942, by instructions per (row, code) pair, with no
-spills at any D, dtype, layout and metric that was compiled (benchmarks/results/searches_triton-*.csv) and a footprint
-in shared memory that the smallest card of each family grants a program: 99 KB on consumer cards (sm_86, sm_89, sm_120),
-163 KB on sm_80, 227 KB on sm_90 and sm_100, 64 KB on gfx942.
+    AEVAE_FAST_CONFIGURATIONS=FILE      a table that `python -m benchmarks.tune` measured on the device at hand
+
+The table below was chosen on machine code (benchmarks/results/compile_report.json): instructions per (row, code) pair,
+no spills, and shared memory within what the smallest card of each family grants a program: 99 KB on consumer cards
+(sm_86, sm_89, sm_120), 163 KB on sm_80, 227 KB on sm_90 and sm_100, 64 KB on gfx942. Nothing is tuned while a program
+runs: the same shapes launch the same kernels on every run.
 """
 
 from __future__ import annotations
 
+import functools
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import triton
 
-# Columns of the extra tile beside the codes, one bf16 step of the tensor cores: see prepared_codebook.py.
-EXTRA = 16
-# Codes of a group: as many as are read again, in fp32, for each row. A group is 8 columns that one thread holds of an
-# MMA accumulator: 4 steps of 8 columns times 2 neighbours.
-GROUP_STEPS = 4
-GROUP = 2 * GROUP_STEPS
-
-
-# Before 3.9, each product of a pipelined tile gets an accumulator of its own on sm_100: three of 256 columns exceed
-# its tensor memory, and moving from one to the next spills.
+VARIABLE = "AEVAE_FAST_CONFIGURATIONS"
+# Before 3.9, each product of a pipelined tile gets an accumulator of its own on sm_100, in a tensor memory that holds two.
 CHAINS_PRODUCTS = tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 9)
 
 
-class SearchConfig(NamedTuple):
-    """Tile sizes and launch options of the search kernels."""
+class Tile(NamedTuple):
+    """What a table says of a range of D. Rows stay on the chip where block_d is 0; else BLOCK_D dimensions at a time."""
 
     block_n: int
     block_k: int
     block_d: int
-    padded_d: int
+    group_steps: int
     num_warps: int
     num_stages: int
+
+
+class SearchConfig(NamedTuple):
+    """Tile sizes and launch options of the sweep, and how its columns are laid out (code_columns.py)."""
+
+    block_n: int
+    block_k: int
+    block_d: int
+    columns: int  # of the main tile, padded
+    segment: int  # columns of a part
+    parts: int  # 1, or 3: high and low parts of rows and codes in one product
+    inline: bool  # whether bias and bounds are columns of the main tile, else they get one of their own
+    lanes: int  # among which an MMA accumulator deals 8 columns: 4 take 2 neighbours each, 2 (gfx) take 4
+    group_steps: int
+    num_warps: int
+    num_stages: int
+    descriptors: bool  # tiles of codes come through the tensor memory accelerator
+    ptx: bool
+
+    @property
+    def streamed(self) -> bool:
+        """Whether rows lie in memory as parts (split_rows.py)."""
+        return self.block_d < self.columns
+
+    @property
+    def group(self) -> int:
+        """Codes of a group."""
+        return 8 // self.lanes * self.group_steps
+
+    @property
+    def slots(self) -> int:
+        """Groups of a tile."""
+        return self.block_k // self.group
+
+
+# Largest D → tile. Wider tiles take fewer instructions a pair, groups of 32 codes fewer than of 16 (but more registers,
+# and more codes to compare for a row that stays open, which costs little where codes are short).
+TABLE: Mapping[str, Mapping[int, Tile]] = {
+    "sm_90": {
+        32: Tile(128, 256, 0, 16, 8, 2),
+        64: Tile(128, 256, 0, 8, 8, 3),
+        128: Tile(128, 256, 0, 8, 8, 2),
+        256: Tile(128, 128, 0, 8, 8, 2),
+        2**31: Tile(128, 256, 64, 8, 8, 2),
+    },
+    "sm_100": {
+        64: Tile(128, 128, 0, 8, 4, 3 if CHAINS_PRODUCTS else 1),
+        2**31: Tile(128, 256, 64, 8, 8, 2),
+    },
+    "sm_80": {
+        64: Tile(128, 128, 0, 8, 8, 2),
+        2**31: Tile(128, 128, 64, 8, 8, 3),
+    },
+    "gfx": {
+        64: Tile(128, 128, 0, 4, 4, 2),
+        2**31: Tile(128, 128, 32, 4, 4, 2),
+    },
+}  # fmt: skip
+# The multiprocessors that a codebook is split for where there is no device to ask: the interpreter's tests.
+PROCESSORS = 4
 
 
 def architecture(device: torch.device) -> str:
@@ -47,51 +106,54 @@ def architecture(device: torch.device) -> str:
     return f"sm_{major}{minor}"
 
 
-def search_config(dimension: int, arch: str) -> SearchConfig:
-    """The configuration of nearest_code and vector_quantize.
-
-    Up to D = 64 a program keeps its rows on the chip for the whole sweep; above, it reads them as bf16 parts
-    (split_rows.py), a block of dimensions at a time. Wider tiles take fewer instructions a (row, code) pair, as far as
-    registers reach: 256 codes where products leave theirs to the accumulator alone (sm_90; sm_100 with streamed rows),
-    128 elsewhere and 64 where rows of more than 16 dimensions stand beside it.
-    """
-    streamed = dimension > 64
-    block_d = 64 if streamed else max(16, 1 << (dimension - 1).bit_length())
-    padded_d = -(-dimension // 64) * 64 if streamed else block_d
-    if arch in ("sm_100", "sm_103") and not streamed:
-        return SearchConfig(128, 128, block_d, padded_d, 4, 2 if CHAINS_PRODUCTS else 1)
-    if arch in ("sm_90", "sm_100", "sm_103"):
-        return SearchConfig(128, 256, block_d, padded_d, 8, 2)
+def family(arch: str) -> str:
+    """The row of the table: sm_80 stands for all that has neither descriptors nor its shared memory."""
     if arch.startswith("gfx"):
-        if streamed:  # 32 dimensions at a time leave room for two programs beside each other
-            return SearchConfig(128, 128, 32, padded_d, 4, 2)
-        return SearchConfig(128, 128 if block_d < 64 else 64, block_d, padded_d, 4, 2)
-    if streamed or dimension <= 16:
-        return SearchConfig(128, 128, block_d, padded_d, 8, 3 if streamed else 2)
-    return SearchConfig(64, 64, block_d, padded_d, 4, 2)
+        return "gfx"
+    return {"sm_90": "sm_90", "sm_100": "sm_100", "sm_103": "sm_100"}.get(arch, "sm_80")
 
 
-def residual_config(dimension: int, arch: str) -> SearchConfig | None:
-    """The configuration of residual_vector_quantize, whose rows stay in registers, in fp32, beside the sweep.
+@functools.lru_cache
+def search_config(dimension: int, arch: str) -> SearchConfig:
+    """The configuration of nearest_code and vector_quantize."""
+    table = {**TABLE, **_tuned(os.environ.get(VARIABLE))}
+    tiles = table.get(arch) or table[family(arch)]
+    return layout(dimension, next(tile for most, tile in sorted(tiles.items()) if dimension <= most), arch)
 
-    None above D = 128: at 256 the rows and the sweep together spill even with tiles of 64 rows and 64 codes, and
-    smaller ones take several times the instructions of a launch a stage.
-    """
-    block_d = max(16, 1 << (dimension - 1).bit_length())
-    old = not CHAINS_PRODUCTS  # its code takes more registers
-    if block_d > 128 or (old and arch == "sm_90" and block_d == 128):
-        return None
-    rows, codes, warps, stages = 128, 128 if block_d == 16 else 64, 8, 2
-    if arch == "sm_90":
-        codes = 256 if block_d < (32 if old else 64) else 128
-    elif arch in ("sm_100", "sm_103"):
-        rows, codes, stages = 128 if block_d < 128 else 64, 128, 1 if old else 2
-        warps = 4 if block_d == 16 else 8
-    elif arch.startswith("gfx"):
-        rows, warps = 128 if block_d == 16 else 64, 4
-        codes = 32 if old and block_d == 128 else codes
-    elif block_d == 128:
-        rows, warps = 32, 4
-    elif block_d == 64 and old:
-        rows, codes, warps = 64, 32, 4
-    return SearchConfig(rows, codes, block_d, block_d, warps, stages)
+
+def layout(dimension: int, tile: Tile, arch: str) -> SearchConfig:
+    """The columns of a tile: three parts up to D = 16, where one product of 32 or 64 holds them. Bias and bounds fit in
+    there too, but where a tile takes one product alone Triton deals its columns out among warps, unless it is Hopper's."""
+    descriptors = family(arch) in ("sm_90", "sm_100") and not tile.block_d
+    segment = max(8, triton.next_power_of_2(dimension))
+    parts, columns = (3, 4 * segment) if segment <= 16 else (1, segment)
+    if tile.block_d:
+        parts, columns = 1, -(-dimension // 64) * 64
+        segment = columns
+    block_d = tile.block_d or columns
+    return SearchConfig(
+        tile.block_n, tile.block_k, block_d, columns, segment, parts, descriptors and parts > 1,
+        2 if arch.startswith("gfx") else 4, tile.group_steps, tile.num_warps, tile.num_stages, descriptors,
+        arch.startswith("sm_"),
+    )  # fmt: skip
+
+
+def _tuned(path: str | None) -> dict[str, dict[int, Tile]]:
+    if not path:
+        return {}
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {arch: {int(most): Tile(**tile) for most, tile in tiles.items()} for arch, tiles in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{VARIABLE}: expected a file that benchmarks.tune wrote, got {path!r} ({error})") from error
+
+
+def splits_of(rows: int, tiles: int, config: SearchConfig, device: torch.device) -> tuple[int, int]:
+    """Into how many parts the codebook is split among programs, and tiles of each: where rows alone leave
+    multiprocessors idle."""
+    processors = PROCESSORS
+    if device.type == "cuda":
+        processors = torch.cuda.get_device_properties(device).multi_processor_count
+    wanted = max(1, processors // triton.cdiv(rows, config.block_n))
+    each = triton.cdiv(tiles, min(wanted, tiles))
+    return triton.cdiv(tiles, each), each

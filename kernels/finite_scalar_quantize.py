@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 
 from .row_tiles import as_bytes, cut, places, tile
-from .search_rows import FAR
+from .row_columns import FAR
 
 # Added to a float32 below 2^22 and taken away again, it rounds to the nearest whole number, half to even.
 ROUNDER = tl.constexpr(12582912.0)

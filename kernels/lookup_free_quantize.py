@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 
 from .row_tiles import as_bytes, cut, places, tile
-from .search_rows import FAR
+from .row_columns import FAR
 
 
 @triton.jit

@@ -1,39 +1,162 @@
 """Nearest code of each row: indices[n] = argmin_k dist(x[n], codebook[k]), exact, ties to the lowest index.
 
-x is read in place through its strides; the [N, K] matrix of distances is never built, nor a permuted copy of x.
-Input fp16, bf16 or fp32; codebook fp32; products in bf16 parts with fp32 accumulation, certified and rescanned in fp32:
-search.py says how. Reference: aevae_fast/reference.
+Three launches: the codebook made ready (code_columns.py), the sweep on tensor cores that certifies almost every row
+(this file and sweep.py), and what it left open, compared exactly (settle.py). x is read in place through its strides;
+the [N, K] matrix of distances is never built, nor a permuted copy of x. Input fp16, bf16 or fp32; codebook fp32; fp16
+products with fp32 accumulation. Reference: aevae_fast/reference.
+
+Bytes: N·D·b and 8·N once, K·D·(4 + 2 + 2) for the codebook, and each block of rows reads the columns of all codes, 2
+bytes each, from the cache. Scratch: the columns, K·D·2 bytes, and 2·N·D of parts where rows stay in memory
+(split_rows.py).
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
-from .configuration import EXTRA, GROUP_STEPS, architecture, search_config
-from .prepared_codebook import prepare_codebook, shifts_rows
-from .search import search_block
-from .split_rows import split_rows
+from .code_columns import EXTRA, code_columns
+from .configuration import architecture, search_config, splits_of
+from .row_columns import extra_columns, row_columns
+from .rows import row_pointers
+from .settle import CODES, ROWS, settled
+from .split_rows import load_bounds, split_rows
+from .sweep import UNREACHED, dot, kept_so_far, verdict
 
 
-@triton.jit(do_not_specialize=["tiles", "K"])
-def _nearest_code_kernel(
-    x_ptr, parts_ptr, row_bounds_ptr, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr, indices_ptr,
-    N, S, K, D, tiles, stride_xb, stride_xs, stride_xd, kappa,
-    EUCLIDEAN: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr, PADDED_D: tl.constexpr,
-    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, GROUP_STEPS: tl.constexpr,
-    EXTRA: tl.constexpr,
+@triton.jit(do_not_specialize=["tiles", "K", "tile_mask", "group_bits", "each"])
+def _sweep_kernel(
+    x_ptr, parts_ptr, row_bounds_ptr, main, extra, bounds_ptr, extremes_ptr, shift_ptr,
+    entry_ptr, lowest_ptr, reach_ptr,
+    N, S, K, D, tiles, each, programs, tile_mask, group_bits, stride_xb, stride_xs, stride_xd, kappa,
+    METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, INLINE: tl.constexpr, LANES: tl.constexpr, GROUP_STEPS: tl.constexpr,
+    EXTRA: tl.constexpr, DESCRIPTORS: tl.constexpr, SPLIT: tl.constexpr, PTX: tl.constexpr,
 ):  # fmt: skip
-    # x :: [B, S, D] fp16|bf16|fp32   codes :: [K, D] fp32   indices :: [B, S] int64
+    # x :: [B, S, D] fp16|bf16|fp32   parts :: [N_pad, COLUMNS] fp16   main, extra :: [K_pad, COLUMNS and EXTRA] fp16, or
+    # descriptors of tiles of them   entry :: [splits, B·S] int64   lowest, reach :: [splits, B·S] fp32 (SPLIT)
     n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     live = n < N
-    index = search_block(
-        x_ptr, n, live, parts_ptr, row_bounds_ptr, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr,
-        N, S, K, D, tiles, stride_xb, stride_xs, stride_xd, kappa,
-        EUCLIDEAN, ONE_PART, SHIFT_ROWS, PADDED_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
+    if COLUMNS == BLOCK_D:
+        rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
+        x, norm, factor, lift, state = row_columns(
+            rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, PARTS, SEGMENT, COLUMNS, INLINE
+        )
+    else:
+        norm, factor, lift, state = load_bounds(row_bounds_ptr, n, live)
+        parts_ptr += tl.program_id(0).to(tl.int64) * (BLOCK_N * COLUMNS)
+    if not INLINE:
+        x_extra = extra_columns(norm, factor, lift, EXTRA)
+
+    BLOCKS: tl.constexpr = BLOCK_K // (8 * GROUP_STEPS)
+    best = tl.full([BLOCK_N, BLOCKS, LANES], UNREACHED, tl.int32)
+    second = tl.full([BLOCK_N, LANES], UNREACHED, tl.int32)
+    member = tl.full([BLOCK_N, 8 * GROUP_STEPS], UNREACHED, tl.int32)
+    k = tl.arange(0, BLOCK_K)[:, None]
+    d = tl.arange(0, BLOCK_D)[None, :]
+    first = tl.program_id(1) * each
+    for tile in range(first, tl.minimum(first + each, tiles)):
+        score = tl.zeros([BLOCK_N, BLOCK_K], tl.float32)
+        # Scalar bases and constant offsets, so that a load takes no address arithmetic of its own.
+        codes = main
+        if not DESCRIPTORS:
+            codes = main + tile * (BLOCK_K * COLUMNS)
+        if COLUMNS == BLOCK_D:
+            if DESCRIPTORS:
+                code = main.load([tile * BLOCK_K, 0])
+            else:
+                code = tl.load(codes + (k * COLUMNS + d))
+            score = dot(x, code, score)
+        else:
+            for step in range(COLUMNS // BLOCK_D):
+                part = tl.load(parts_ptr + step * BLOCK_D + (tl.arange(0, BLOCK_N)[:, None] * COLUMNS + d))
+                score = dot(part, tl.load(codes + step * BLOCK_D + (k * COLUMNS + d)), score)
+        if not INLINE:
+            if DESCRIPTORS:
+                code_extra = extra.load([tile * BLOCK_K, 0])
+            else:
+                code_extra = tl.load(extra + tile * (BLOCK_K * EXTRA) + (k * EXTRA + tl.arange(0, EXTRA)[None, :]))
+            score = dot(x_extra, code_extra, score)
+        best, second, member = kept_so_far(best, second, member, score, tile, tile_mask, GROUP_STEPS, PTX)
+
+    entry, lowest, reach = verdict(
+        best, second, member, norm, factor, lift, state, bounds_ptr, tile_mask, group_bits, K, BLOCK_K, GROUP_STEPS
+    )
+    n += tl.program_id(1).to(tl.int64) * N
+    tl.store(entry_ptr + n, entry, mask=live)
+    if SPLIT:
+        tl.store(lowest_ptr + n, lowest, mask=live)
+        tl.store(reach_ptr + n, reach, mask=live)
+
+
+@triton.jit(do_not_specialize=["tiles", "K", "splits", "group_bits"])
+def _settle_kernel(
+    x_ptr, entry_ptr, lowest_ptr, reach_ptr, codes_ptr, indices_ptr,
+    N, S, K, D, splits, tiles, group_bits, stride_xb, stride_xs, stride_xd,
+    EUCLIDEAN: tl.constexpr, SPLIT: tl.constexpr, BLOCK_K: tl.constexpr, LANES: tl.constexpr,
+    GROUP_STEPS: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, CODES: tl.constexpr,
+):  # fmt: skip
+    # entry :: [splits, B·S] int64, which may be indices :: [B, S] int64
+    n = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    live = n < N
+    rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
+    index = settled(
+        n, live, entry_ptr, lowest_ptr, reach_ptr, rows, codes_ptr, N, K, D, stride_xd, splits, tiles, group_bits,
+        EUCLIDEAN, SPLIT, BLOCK_K, LANES, GROUP_STEPS, BLOCK_D, CODES,
     )  # fmt: skip
     tl.store(indices_ptr + n, index.to(tl.int64), mask=live)
+
+
+class Swept(NamedTuple):
+    """What the sweep leaves to settle."""
+
+    entry: torch.Tensor  # [splits, B·S] int64
+    lowest: torch.Tensor  # [splits, B·S] float32, unread where there is one split
+    reach: torch.Tensor
+    codes: torch.Tensor  # [K, D] float32
+    sizes: tuple[int, int, int]  # splits, tiles, bits of a group's number
+    constants: dict[str, Any]
+
+
+def sweep(x: torch.Tensor, codebook: torch.Tensor, metric: str, indices: torch.Tensor) -> Swept:
+    """Certified codes and open entries of x [B, S, D]; they are left in `indices` [B, S] int64 where they fit there."""
+    batch, length, dimension = x.shape
+    total = batch * length
+    config = search_config(dimension, architecture(x.device))
+    columns = code_columns(codebook, metric, config)
+    parts, row_bounds = split_rows(x, columns, config, metric)
+    tiles = len(columns.main) // config.block_k
+    splits, each = splits_of(total, tiles, config, x.device)
+    entry, lowest = indices, columns.bounds
+    if splits > 1:
+        entry = indices.new_empty((splits, total))
+        lowest = codebook.new_empty((splits, total))
+    reach = torch.empty_like(lowest) if splits > 1 else lowest
+    main, extra = columns.main, columns.extra
+    if config.descriptors:
+        main = TensorDescriptor.from_tensor(main, [config.block_k, config.columns])
+        extra = TensorDescriptor.from_tensor(extra, [config.block_k, config.columns if config.inline else EXTRA.value])
+    tile_mask = -1 << max(0, tiles - 1).bit_length()
+    group_bits = (tiles * config.slots).bit_length()
+    _sweep_kernel[(triton.cdiv(total, config.block_n), splits)](
+        x, parts, row_bounds, main, extra, columns.bounds, columns.extremes, columns.shift, entry, lowest, reach,
+        total, length, codebook.shape[0], dimension, tiles, each, len(columns.extremes), tile_mask, group_bits,
+        *x.stride(), columns.kappa,
+        METRIC=metric, PARTS=config.parts, SEGMENT=config.segment, COLUMNS=config.columns, BLOCK_N=config.block_n,
+        BLOCK_K=config.block_k, BLOCK_D=config.block_d, INLINE=config.inline, LANES=config.lanes,
+        GROUP_STEPS=config.group_steps, EXTRA=EXTRA, DESCRIPTORS=config.descriptors, SPLIT=splits > 1, PTX=config.ptx,
+        num_warps=config.num_warps, num_stages=config.num_stages, enable_fp_fusion=True,
+    )  # fmt: skip
+    constants = {
+        "EUCLIDEAN": metric == "euclidean", "SPLIT": splits > 1, "BLOCK_K": config.block_k, "LANES": config.lanes,
+        "GROUP_STEPS": config.group_steps, "BLOCK_D": min(64, max(16, triton.next_power_of_2(dimension))),
+        "ROWS": ROWS, "CODES": CODES, "num_warps": 4, "enable_fp_fusion": True,
+    }  # fmt: skip
+    return Swept(entry, lowest, reach, columns.codes, (splits, tiles, group_bits), constants)
 
 
 def nearest_code(x: torch.Tensor, codebook: torch.Tensor, metric: str = "euclidean") -> torch.Tensor:
@@ -42,18 +165,10 @@ def nearest_code(x: torch.Tensor, codebook: torch.Tensor, metric: str = "euclide
     indices = torch.empty((batch, length), dtype=torch.int64, device=x.device)
     if indices.numel() == 0:
         return indices
-    config = search_config(dimension, architecture(x.device))
-    prepared = prepare_codebook(codebook, x.dtype, metric, config)
-    shifted = shifts_rows(x.dtype, metric)
-    parts, row_bounds = split_rows(x, prepared, config, metric)
-    _nearest_code_kernel[(triton.cdiv(indices.numel(), config.block_n),)](
-        x, parts, row_bounds,
-        prepared.split, prepared.extra, prepared.bounds, prepared.largest, prepared.codes, prepared.shift,
-        indices, indices.numel(), length, codebook.shape[0], dimension, prepared.split.shape[0] // config.block_k,
-        *x.stride(), prepared.kappa,
-        EUCLIDEAN=metric == "euclidean", ONE_PART=x.dtype == torch.bfloat16, SHIFT_ROWS=shifted,
-        PADDED_D=config.padded_d, BLOCK_N=config.block_n, BLOCK_K=config.block_k, BLOCK_D=config.block_d,
-        GROUP_STEPS=GROUP_STEPS, EXTRA=EXTRA, num_warps=config.num_warps, num_stages=config.num_stages,
-        enable_fp_fusion=True,
+    swept = sweep(x, codebook, metric, indices)
+    total = indices.numel()
+    _settle_kernel[(triton.cdiv(total, ROWS),)](
+        x, swept.entry, swept.lowest, swept.reach, swept.codes, indices,
+        total, length, codebook.shape[0], dimension, *swept.sizes, *x.stride(), **swept.constants,
     )  # fmt: skip
     return indices

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 
 from .codebook_statistics import store_chunk_sums, sum_sorted
-from .search_rows import row_pointers
+from .rows import row_pointers
 
 
 @triton.jit

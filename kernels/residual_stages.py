@@ -14,8 +14,8 @@ import torch
 import triton
 import triton.language as tl
 
-from .configuration import EXTRA, GROUP, GROUP_STEPS, SearchConfig
-from .prepared_codebook import _prepare_codebook_kernel, accumulation_bound
+from .residual_configuration import EXTRA, GROUP, GROUP_STEPS, ResidualConfig
+from .residual_codebook import _prepare_codebook_kernel, accumulation_bound
 from .rows_on_chip import code_stride
 
 SAMPLE = 64
@@ -105,7 +105,7 @@ def _largest_norms_kernel(stages_ptr, bounds_ptr, largest_ptr, GROUPS: tl.conste
     tl.store(largest_ptr + tl.program_id(0), tl.max(largest, 0))
 
 
-def prepare_stages(codebooks: torch.Tensor, sizes: list[int], config: SearchConfig) -> PreparedStages:
+def prepare_stages(codebooks: torch.Tensor, sizes: list[int], config: ResidualConfig) -> PreparedStages:
     """Split, centre and bound the [ΣK, D] float32 codebooks of stages of these sizes, for rows held in float32."""
     dimension = codebooks.shape[1]
     padded = [-(-size // config.block_k) * config.block_k for size in sizes]

@@ -18,14 +18,16 @@ import torch
 import triton
 import triton.language as tl
 
-from .configuration import EXTRA, GROUP_STEPS, architecture, residual_config
+from .configuration import architecture
 from .residual_by_stage import residual_by_stage
+from .residual_configuration import EXTRA, GROUP_STEPS, residual_config
 from .residual_gradient import residual_statistics, residual_vector_quantize_backward
+from .residual_rows import FAR, bounds_of, extra_columns, split
+from .residual_search import certified_index, first_least
 from .residual_stages import prepare_stages, stage
+from .residual_sweep import best_groups
 from .rows_on_chip import as_matrix, columns, load_codes, of_rows, sum_of_rows
-from .search import certified_index, first_least
-from .search_rows import FAR, after, bounds_of, extra_columns, row_pointers, split
-from .search_sweep import best_groups
+from .rows import after, row_pointers
 
 __all__ = ["residual_statistics", "residual_vector_quantize", "residual_vector_quantize_backward"]
 

@@ -12,7 +12,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .search_rows import row_pointers
+from .rows import row_pointers
 
 TILE = 2048
 TINY = tl.constexpr(1.1754943508222875e-38)

@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 
 from .configuration import CHAINS_PRODUCTS
-from .prepared_codebook import CODE_STEP
+from .residual_codebook import CODE_STEP
 
 # The axis of rows.
 ROW = tl.constexpr(1 if CHAINS_PRODUCTS else 0)

@@ -1,11 +1,9 @@
-"""The rows of x as bf16 parts, and their error bounds, for a search whose D is too large to keep them on the chip.
+"""The rows of x as fp16 parts, and their error bounds, for a search whose D is too large to keep them on the chip.
 
-    x' = x - s          parts[n] = [high | low] of x', one after the other, each padded with zeros to PADDED_D
-    bounds[n] = ‖x'‖, the factor that bounds the error per ‖c‖, and the constant that lifts scores above 0
+    X = β(x - s) (row_columns.py)      parts[n] = fp16(X), padded with zeros      bounds[n] = ‖X‖, factor, lift, state
 
-The sweep then is a plain product of bf16 tiles, where splitting fp32 rows again for every tile took most of its
-instructions, and its registers hold no rows. 4·N·D bytes of scratch (2·N·D for bf16 rows, which are exact in one part;
-none where those can be read as they are) and 16·N, against x itself: no [N, K] matrix. Reference: aevae_fast/reference.
+The sweep then is a plain product of fp16 tiles, a block of dimensions at a time, and its registers hold no rows. Scratch
+of 2·N·D bytes and 16·N: no [N, K] matrix. Reference: aevae_fast/reference.
 """
 
 from __future__ import annotations
@@ -14,48 +12,61 @@ import torch
 import triton
 import triton.language as tl
 
+from .code_columns import CodeColumns
 from .configuration import SearchConfig
-from .prepared_codebook import PreparedCodebook, shifts_rows
-from .search_rows import row_bounds, row_pointers, store_bounds
+from .row_columns import NOT_FINITE, ORDINARY, load_rows, row_bounds, scaled_rows
+from .rows import row_pointers
 
-BLOCK_N = 16
+BLOCK_N, BLOCK_D = 16, 64
 
 
 @triton.jit
 def _split_rows_kernel(
-    x_ptr, shift_ptr, largest_ptr, parts_ptr, bounds_ptr,
-    N, S, D, stride_xb, stride_xs, stride_xd, kappa,
-    EUCLIDEAN: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr, STORE: tl.constexpr,
-    PADDED_D: tl.constexpr, BLOCK_N: tl.constexpr,
+    x_ptr, shift_ptr, extremes_ptr, parts_ptr, bounds_ptr,
+    N, S, D, programs, stride_xb, stride_xs, stride_xd, kappa,
+    METRIC: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    # x :: [B, S, D] fp16|bf16|fp32   shift :: [D] fp32   parts :: [N, 1 or 2, PADDED_D] bf16   bounds :: [N, 4] fp32
+    # x :: [B, S, D] fp16|bf16|fp32   shift :: [D + 1] fp32   parts :: [N_pad, COLUMNS] fp16   bounds :: [N, 4] fp32
     n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     live = n < N
-    norm, factor, lift = row_bounds(
-        row_pointers(x_ptr, n, N, S, stride_xb, stride_xs), live,
-        parts_ptr + n * (PADDED_D if ONE_PART else 2 * PADDED_D), shift_ptr, largest_ptr, D, stride_xd, kappa,
-        EUCLIDEAN, SHIFT_ROWS, ONE_PART, PADDED_D, STORE,
-    )  # fmt: skip
-    store_bounds(bounds_ptr, n, live, norm, factor, lift)
+    rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
+    norm, factor, lift, state, own_scale = row_bounds(
+        rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, 1, COLUMNS
+    )
+    for start in range(0, COLUMNS, BLOCK_D):
+        e = start + tl.arange(0, BLOCK_D)
+        x, inside = load_rows(rows, state == ORDINARY, e, D, stride_xd, 1, COLUMNS)
+        x = scaled_rows(x, inside, e, D, shift_ptr, own_scale, METRIC == "euclidean", COLUMNS)
+        tl.store(parts_ptr + n[:, None] * COLUMNS + e[None, :], x.to(tl.float16))
+    tl.store(bounds_ptr + n * 4, norm, mask=live)
+    tl.store(bounds_ptr + n * 4 + 1, factor, mask=live)
+    tl.store(bounds_ptr + n * 4 + 2, lift, mask=live)
+    tl.store(bounds_ptr + n * 4 + 3, state.to(tl.float32), mask=live)
+
+
+@triton.jit
+def load_bounds(bounds_ptr, n, live):
+    """Norm, factor, lift and state of rows."""
+    state = tl.load(bounds_ptr + n * 4 + 3, mask=live, other=NOT_FINITE).to(tl.int32)
+    norm = tl.load(bounds_ptr + n * 4, mask=live, other=0.0)
+    factor = tl.load(bounds_ptr + n * 4 + 1, mask=live, other=0.0)
+    return norm, factor, tl.load(bounds_ptr + n * 4 + 2, mask=live, other=0.0), state
 
 
 def split_rows(
-    x: torch.Tensor, prepared: PreparedCodebook, config: SearchConfig, metric: str
+    x: torch.Tensor, columns: CodeColumns, config: SearchConfig, metric: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(parts, bounds) of x [B, S, D], whole blocks of rows; unread where the search keeps its rows on the chip."""
     batch, length, dimension = x.shape
     total = batch * length
-    if config.block_d == config.padded_d:
-        return prepared.split, prepared.bounds
-    one_part = x.dtype == torch.bfloat16
-    whole = dimension == config.padded_d and total % config.block_n == 0
-    as_it_is = one_part and whole and x.is_contiguous() and x.data_ptr() % 16 == 0
+    if not config.streamed:
+        return columns.main, columns.bounds
     padded = -(-total // config.block_n) * config.block_n
-    parts = x if as_it_is else x.new_empty((padded, 1 if one_part else 2, config.padded_d), dtype=torch.bfloat16)
-    bounds = prepared.bounds.new_empty((total, 4))
-    _split_rows_kernel[(triton.cdiv(total, BLOCK_N),)](
-        x, prepared.shift, prepared.largest, parts, bounds, total, length, dimension, *x.stride(), prepared.kappa,
-        EUCLIDEAN=metric == "euclidean", ONE_PART=one_part, SHIFT_ROWS=shifts_rows(x.dtype, metric),
-        STORE=not as_it_is, PADDED_D=config.padded_d, BLOCK_N=BLOCK_N, num_warps=4, enable_fp_fusion=True,
+    parts = columns.main.new_empty((padded, config.columns))
+    bounds = columns.bounds.new_empty((total, 4))
+    _split_rows_kernel[(padded // BLOCK_N,)](
+        x, columns.shift, columns.extremes, parts, bounds, total, length, dimension, len(columns.extremes), *x.stride(),
+        columns.kappa, METRIC=metric, COLUMNS=config.columns, BLOCK_N=BLOCK_N, BLOCK_D=BLOCK_D, num_warps=4,
+        enable_fp_fusion=True,
     )  # fmt: skip
     return parts, bounds

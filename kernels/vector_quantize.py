@@ -7,7 +7,10 @@
 Neither the [N, K] distances nor an fp32 or permuted copy of x is built. x in fp16, bf16 or fp32, read and written
 through its strides; codebook, errors and sums in fp32, one partial sum a program, so that two runs agree bit for bit.
 A masked row gets index -1, zeros and no error; a row with a non-finite entry index -1, NaNs and a NaN error.
-The search is search.py. Reference: aevae_fast/reference.
+
+Launches: the codebook made ready, the sweep (nearest_code.py), and one that settles open rows, gathers and sums; of x
+are read N·D·b twice and N·D·b written, 8·N read and written of indices. The backward reads x, the upstream gradient and
+8·N of indices and writes a gradient, 3·N·D·b. Reference: aevae_fast/reference.
 """
 
 from __future__ import annotations
@@ -16,50 +19,39 @@ import torch
 import triton
 import triton.language as tl
 
-from .configuration import EXTRA, GROUP_STEPS, architecture, search_config
-from .prepared_codebook import prepare_codebook, shifts_rows
-from .search import search_block
-from .search_rows import after, row_pointers
-from .split_rows import split_rows
+from .nearest_code import sweep
+from .rows import row_pointers
+from .settle import ROWS, settled
 
 
-@triton.jit(do_not_specialize=["tiles", "K"])
-def _vector_quantize_kernel(
-    x_ptr, codebook_ptr, mask_ptr, parts_ptr, row_bounds_ptr, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr,
-    shift_ptr, quantized_ptr, indices_ptr, error_ptr,
-    N, S, K, D, tiles, stride_xb, stride_xs, stride_xd, stride_qb, stride_qs, stride_qd,
-    kappa,
-    HAS_MASK: tl.constexpr, EUCLIDEAN: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr,
-    PADDED_D: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
-    GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
+@triton.jit(do_not_specialize=["tiles", "K", "splits", "group_bits"])
+def _settle_and_quantize_kernel(
+    x_ptr, codebook_ptr, mask_ptr, entry_ptr, lowest_ptr, reach_ptr, codes_ptr, quantized_ptr, indices_ptr, error_ptr,
+    N, S, K, D, splits, tiles, group_bits, stride_xb, stride_xs, stride_xd, stride_qb, stride_qs, stride_qd,
+    HAS_MASK: tl.constexpr, EUCLIDEAN: tl.constexpr, SPLIT: tl.constexpr, BLOCK_K: tl.constexpr, LANES: tl.constexpr,
+    GROUP_STEPS: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, CODES: tl.constexpr,
 ):  # fmt: skip
     # x, quantized :: [B, S, D] fp16|bf16|fp32   codebook, codes :: [K, D] fp32   mask :: [B, S] int8
-    # indices :: [B, S] int64   error :: [programs] fp32
-    n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
-    live = n < N
-    index = search_block(
-        x_ptr, n, live, parts_ptr, row_bounds_ptr, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr,
-        N, S, K, D, tiles, stride_xb, stride_xs, stride_xd, kappa,
-        EUCLIDEAN, ONE_PART, SHIFT_ROWS, PADDED_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
-    )  # fmt: skip
-    n = after(index >= -1, n)
+    # entry :: [splits, B·S] int64, which may be indices :: [B, S] int64   error :: [programs] fp32
+    n = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     live = n < N
     kept = live
     if HAS_MASK:
-        # After the search: Triton lays its products out for the narrowest type that their masks come from.
         kept = live & (tl.load(mask_ptr + n, mask=live, other=0) != 0)
-        index = tl.where(kept, index, -1)
+    rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
+    index = settled(
+        n, kept, entry_ptr, lowest_ptr, reach_ptr, rows, codes_ptr, N, K, D, stride_xd, splits, tiles, group_bits,
+        EUCLIDEAN, SPLIT, BLOCK_K, LANES, GROUP_STEPS, BLOCK_D, CODES,
+    )  # fmt: skip
     tl.store(indices_ptr + n, index.to(tl.int64), mask=live)
 
     found = index >= 0
     absent = tl.where(kept, float("nan"), 0.0)
     codes = codebook_ptr + index.to(tl.int64) * D
-    rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
     targets = row_pointers(quantized_ptr, n, N, S, stride_qb, stride_qs)
     error = tl.where(kept & (index < 0), float("nan"), 0.0)
-    STEP: tl.constexpr = 16 if PADDED_D > 512 else min(PADDED_D, 32)  # 32 columns would spill at 768
-    for start in range(0, PADDED_D, STEP):
-        d = start + tl.arange(0, STEP)
+    for start in range(0, D, BLOCK_D):
+        d = start + tl.arange(0, BLOCK_D)
         inside = found[:, None] & (d < D)[None, :]
         x = tl.load(rows[:, None] + d.to(tl.int64)[None, :] * stride_xd, mask=inside, other=0.0).to(tl.float32)
         code = tl.load(codes[:, None] + d[None, :], mask=inside, other=0.0)
@@ -70,7 +62,7 @@ def _vector_quantize_kernel(
             tl.where(found[:, None], code, absent[:, None]).to(quantized_ptr.dtype.element_ty),
             mask=live[:, None] & (d < D)[None, :],
         )
-    tl.store(error_ptr + tl.program_id(0), tl.sum(error[:, None]))
+    tl.store(error_ptr + tl.program_id(0), tl.sum(error, 0))
 
 
 @triton.jit
@@ -119,23 +111,13 @@ def vector_quantize(
     indices = torch.empty((batch, length), dtype=torch.int64, device=x.device)
     if indices.numel() == 0:
         return quantized, indices, codebook.new_zeros(())
-    config = search_config(dimension, architecture(x.device))
-    prepared = prepare_codebook(codebook, x.dtype, metric, config)
-    shifted = shifts_rows(x.dtype, metric)
-    parts, row_bounds = split_rows(x, prepared, config, metric)
-    programs = triton.cdiv(indices.numel(), config.block_n)
+    swept = sweep(x, codebook, metric, indices)
+    programs = triton.cdiv(indices.numel(), ROWS)
     error = codebook.new_empty(programs)
-    _vector_quantize_kernel[(programs,)](
-        x, codebook, _bytes(mask, indices), parts, row_bounds,
-        prepared.split, prepared.extra, prepared.bounds, prepared.largest, prepared.codes, prepared.shift,
-        quantized, indices, error,
-        indices.numel(), length, codebook.shape[0], dimension, prepared.split.shape[0] // config.block_k,
-        *x.stride(), *quantized.stride(), prepared.kappa,
-        HAS_MASK=mask is not None, EUCLIDEAN=metric == "euclidean", ONE_PART=x.dtype == torch.bfloat16,
-        SHIFT_ROWS=shifted, PADDED_D=config.padded_d, BLOCK_N=config.block_n,
-        BLOCK_K=config.block_k, BLOCK_D=config.block_d, GROUP_STEPS=GROUP_STEPS, EXTRA=EXTRA,
-        num_warps=config.num_warps, num_stages=config.num_stages,
-        enable_fp_fusion=True,
+    _settle_and_quantize_kernel[(programs,)](
+        x, codebook, _bytes(mask, indices), swept.entry, swept.lowest, swept.reach, swept.codes, quantized, indices,
+        error, indices.numel(), length, codebook.shape[0], dimension, *swept.sizes, *x.stride(), *quantized.stride(),
+        HAS_MASK=mask is not None, **swept.constants,
     )  # fmt: skip
     return quantized, indices, error.sum()
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from aevae_fast.kernels.codebook_statistics import CHUNK
-from aevae_fast.kernels.configuration import residual_config
+from aevae_fast.kernels.residual_configuration import residual_config
 from aevae_fast.kernels.residual_vector_quantize import (
     residual_statistics,
     residual_vector_quantize,

@@ -22,9 +22,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .search_rescan import NO_INDEX, rescan_reached
-from .search_rows import FAR, after, extra_columns, load_bounds, load_rows, row_bounds, row_pointers, split
-from .search_sweep import best_groups, group_minima
+from .residual_rescan import NO_INDEX, rescan_reached
+from .residual_rows import FAR
+from .residual_sweep import group_minima
 
 
 @triton.jit

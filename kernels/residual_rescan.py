@@ -11,9 +11,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .prepared_codebook import CODE_STEP
+from .residual_codebook import CODE_STEP
 from .rows_on_chip import ROW, load_codes, sum_of_rows
-from .search_rows import FAR
+from .residual_rows import FAR
 
 NO_INDEX = tl.constexpr(2147483647)
 

@@ -33,7 +33,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .configuration import EXTRA, GROUP, GROUP_STEPS, SearchConfig
+from .residual_configuration import ResidualConfig
 
 METRICS = ("euclidean", "cosine", "dot")
 # Score of a column that pads the codebook; far below fp32's largest, so that no sum overflows into NaN.
@@ -120,7 +120,7 @@ def _prepare_codebook_kernel(
 
 @triton.jit
 def _store_extra(extra_ptr, k, real, bias, norm, residual, bias_bound, EXTRA: tl.constexpr):
-    # bias, norm, residual, bias_bound :: [BLOCK_K] fp32; the row's side of the columns is in search_rows.py
+    # bias, norm, residual, bias_bound :: [BLOCK_K] fp32; the row's side of the columns is in residual_rows.py
     bias = tl.where(real, tl.minimum(tl.maximum(bias, -PADDING_BIAS), PADDING_BIAS), PADDING_BIAS)
     first = bias.to(tl.bfloat16).to(tl.float32)
     second = (bias - first).to(tl.bfloat16).to(tl.float32)

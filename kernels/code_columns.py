@@ -1,0 +1,272 @@
+"""The codebook made ready for the certified search: centred, scaled, rounded to fp16, with bias and error bounds.
+
+    c' = β(c - s)                     s, β: centre and power of two below (euclidean; s = 0 for cosine and dot)
+    score(x, k) = ½‖c'_k‖² - x'·c'_k  has the argmin of the distance; no bias for cosine and dot
+    c' = high + residual              high fp16: 11 bits, at the rate that tensor cores have for bf16's 8
+
+Up to 16 dimensions the codes take two parts, high + low, and a row meets them as [high | low | high]·[low | high | high]
+in one product of 32 or 64: 22 bits for the price of one narrow tile. The scale puts the codes' typical largest entry at
+2^-4 to 2^-3, so that neither codes a thousand times larger nor rows 10^5 times larger leave fp16, and what is small keeps
+its bits down to 2^-14; below, fp16 has subnormals, which tensor cores keep.
+
+Eight more columns of the same product add the bias (as three fp16, 33 bits) and take off a bound of everything that
+rounding may have added, so that what comes out is a LOWER bound of the true score. With ρ the norm of what a split leaves,
+
+    |error| ≤ ‖c'‖ (ρ_x + 2^-11·‖x_low‖ + κ‖x'‖)  +  ‖x'‖ ρ_c  +  κ·½‖c'‖²
+               split of x, dropped low·low            split of c     bias
+
+κ covers fp32 accumulation, taken as truncating (tensor cores align addends to the largest and cut). A step of 16
+products (of 4 inside, if the hardware works in parts) cuts each addend, the accumulator and the sum by at most 2^-23 of
+the largest of them, itself at most ‖x‖‖c‖ in a sum over depth elements: (4 + 2)/4 = 1.5 cuts an element. So
+κ = (1.55·depth + 32)·2^-23; the 32 pays for the extra columns, for c - s and x - s rounded once, for the sums behind the
+norms, and for what three fp16 leave of the bias. Each bound is rounded up: times 1 + 2^-6, plus 2^-20, to nearest fp16.
+
+A code whose norm is 2^10 or more ("far") and those that pad the codebook get a score that never wins, and rows that a far
+code could be nearest to are compared with all codes (row_columns.py): an outlier costs no other row anything.
+
+One launch, nothing of size N. Every program finds s and β for itself: the median of medians of medians of three, of 27
+codes, which no single outlier can drag away, and takes no sort. Reference: aevae_fast/reference.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+
+from .configuration import SearchConfig
+
+METRICS = ("euclidean", "cosine", "dot")
+EXTRA = tl.constexpr(16)  # columns of the tile of their own that bias and bounds get beside codes in one part
+FAR_NORM = tl.constexpr(2.0**10)
+NEVER = tl.constexpr(60000.0)  # the bias column of a code that never wins: times 2^7, above every score
+UP = tl.constexpr(1.0 + 2.0**-6)
+
+
+class CodeColumns(NamedTuple):
+    """What the search kernels read; K padded to whole tiles and columns to powers of two, so that loops need no masks."""
+
+    codes: torch.Tensor  # [K, D] float32: the codes that exact distances are taken to
+    main: torch.Tensor  # [K_pad, columns] fp16
+    extra: torch.Tensor  # [K_pad, 16] fp16; `main` again where that holds them
+    bounds: torch.Tensor  # [K_pad / codes of a group, 4] float32: largest ‖c'‖, ρ_c, bias bound in a group
+    extremes: torch.Tensor  # [programs, 2] float32: largest ‖c'‖ that is not far, least that is
+    shift: torch.Tensor  # [D + 1] float32: s, then β
+    kappa: float
+
+
+@triton.jit
+def middle(a, b, c):
+    """Median of three."""
+    return tl.maximum(tl.minimum(a, b), tl.minimum(tl.maximum(a, b), c))
+
+
+@triton.jit
+def _sampled(codebook_ptr, i: tl.constexpr, K, D, d, centre, SPREAD: tl.constexpr):
+    code = tl.load(codebook_ptr + (i * K // 27).to(tl.int64) * D + d, mask=d < D, other=0.0)
+    return tl.abs(code - centre) if SPREAD else code
+
+
+@triton.jit
+def _remedian(codebook_ptr, K, D, d, centre, SPREAD: tl.constexpr):
+    """Of 27 codes, or of their distances to `centre`, per dimension; and the largest."""
+    K = tl.cast(K, tl.int64)
+    nines = ()
+    largest = tl.zeros_like(centre)
+    for i in tl.static_range(3):
+        threes = ()
+        for j in tl.static_range(3):
+            a = _sampled(codebook_ptr, 9 * i + 3 * j, K, D, d, centre, SPREAD)
+            b = _sampled(codebook_ptr, 9 * i + 3 * j + 1, K, D, d, centre, SPREAD)
+            c = _sampled(codebook_ptr, 9 * i + 3 * j + 2, K, D, d, centre, SPREAD)
+            threes = threes + (middle(a, b, c),)
+            largest = tl.maximum(tl.maximum(largest, a), tl.maximum(b, c))
+        nines = nines + (middle(threes[0], threes[1], threes[2]),)
+    return middle(nines[0], nines[1], nines[2]), largest
+
+
+@triton.jit
+def power_below(value):
+    """The power of two that takes `value` to [2^-4, 2^-3); 1 where there is none."""
+    exponent = (value.to(tl.int32, bitcast=True) >> 23) - 127
+    power = tl.minimum(tl.maximum(123 - exponent, 1), 254)
+    return tl.where((value > 0.0) & (value < float("inf")), (power << 23).to(tl.float32, bitcast=True), 1.0)
+
+
+@triton.jit
+def split(value):
+    """value = high + low + residual, the first two fp16."""
+    high = value.to(tl.float16)
+    rest = value - high.to(tl.float32)
+    low = rest.to(tl.float16)
+    return high, low, rest - low.to(tl.float32)
+
+
+@triton.jit
+def _extra_columns(i, bias, norm, residual, bias_bound, real):
+    """Column i of eight, of the codes' side; the rows' is in row_columns.py."""
+    first = (bias * 2.0**-7).to(tl.float16).to(tl.float32)
+    rest = bias - first * 2.0**7
+    second = (rest * 2.0**5).to(tl.float16).to(tl.float32)
+    third = (rest - second * 2.0**-5) * 2.0**14
+    value = tl.where(i == 0, tl.where(real, first, NEVER)[:, None], 0.0)
+    value = tl.where(i == 1, second[:, None], value)
+    value = tl.where(i == 2, third[:, None], value)
+    value = tl.where(i == 3, -(norm * (UP * 2.0**-6) + 2.0**-20)[:, None], value)
+    value = tl.where(i == 4, -(residual * (UP * 2.0**6) + 2.0**-20)[:, None], value)
+    value = tl.where(i == 5, -(bias_bound * (UP * 2.0**5) + 2.0**-20)[:, None], value)
+    value = tl.where(real[:, None] | (i == 0), value, 0.0)
+    return tl.where(i == 6, 2.0**6, value)
+
+
+@triton.jit
+def _group_largest(value, LANES: tl.constexpr):
+    # Group q of a block of codes holds codes 8j + q·(8 / LANES) + 0, 1, … of every step j.
+    return tl.max(tl.max(tl.reshape(value, [value.shape[0] // 8, LANES, 8 // LANES]), 2), 0)
+
+
+@triton.jit
+def _code_columns_kernel(
+    codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, extremes_ptr, shift_ptr,
+    K, D, kappa,
+    METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_D: tl.constexpr,
+    INLINE: tl.constexpr, LANES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    # codebook, codes :: [K, D] fp32   main :: [K_pad, COLUMNS] fp16   the rest: CodeColumns
+    EUCLIDEAN: tl.constexpr = METRIC == "euclidean"
+    k = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    spread, widest = 0.0, 0.0
+    norm_square = tl.zeros([BLOCK], tl.float32)
+    for start in range(0, SEGMENT, BLOCK_D):
+        d = start + tl.arange(0, BLOCK_D)
+        centre = tl.zeros([BLOCK_D], tl.float32)
+        if EUCLIDEAN:
+            centre, _most = _remedian(codebook_ptr, K, D, d, centre, False)
+            usual, most = _remedian(codebook_ptr, K, D, d, centre, True)
+            spread = tl.maximum(spread, tl.max(usual, 0))
+            widest = tl.maximum(widest, tl.max(most, 0))
+            if tl.program_id(0) == 0:
+                tl.store(shift_ptr + d, centre, mask=d < D)
+        inside = (k < K)[:, None] & (d < D)[None, :]
+        code = tl.load(codebook_ptr + k[:, None] * D + d[None, :], mask=inside, other=0.0)
+        code = tl.where(inside, code - centre[None, :], 0.0)
+        norm_square += tl.sum(code * code, 1)
+    scale = tl.full([1], 1.0, tl.float32)
+    if EUCLIDEAN:
+        scale = power_below(tl.zeros([1], tl.float32) + tl.where(spread > 0.0, spread, widest))
+        if tl.program_id(0) == 0:
+            tl.store(shift_ptr + D + tl.arange(0, 1), scale)
+    if METRIC == "dot":
+        top = 0.0
+        for start in range(0, SEGMENT, BLOCK_D):
+            d = start + tl.arange(0, BLOCK_D)
+            usual, most = _remedian(codebook_ptr, K, D, d, tl.zeros([BLOCK_D], tl.float32), True)
+            top = tl.maximum(top, tl.max(usual, 0))
+            widest = tl.maximum(widest, tl.max(most, 0))
+        scale = power_below(tl.zeros([1], tl.float32) + tl.where(top > 0.0, top, widest))
+    if METRIC == "cosine":
+        scale = 1.0 / tl.maximum(tl.sqrt(norm_square), 1e-12)
+    norm = tl.sqrt(norm_square) * scale
+    # Squares that overflow belong to codes that are far too; those with a NaN never win either.
+    real = (k < K) & (norm < FAR_NORM)
+    _store_columns(
+        codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, shift_ptr, k, real, norm, scale, K, D, kappa,
+        METRIC, PARTS, SEGMENT, COLUMNS, BLOCK_D, INLINE, LANES,
+    )  # fmt: skip
+    at = extremes_ptr + tl.program_id(0) * 2
+    tl.store(at, tl.max(tl.where(real, norm, 0.0), 0))
+    far = norm
+    if METRIC == "dot":  # any that is far counts; the distance to one whose square overflows is inf, and never least
+        far = tl.minimum(norm, 3e38)
+    tl.store(at + 1, tl.min(tl.where((k < K) & ~real, far, float("inf")), 0))
+
+
+@triton.jit
+def _store_columns(
+    codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, shift_ptr, k, real, norm, scale, K, D, kappa,
+    METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_D: tl.constexpr,
+    INLINE: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
+    residual_square = tl.zeros([k.shape[0]], tl.float32)
+    TAKEN: tl.constexpr = BLOCK_D if PARTS == 1 else COLUMNS
+    for start in range(0, SEGMENT, BLOCK_D):
+        e = start + tl.arange(0, TAKEN)
+        d = e % SEGMENT
+        segment = e // SEGMENT
+        inside = (k < K)[:, None] & (d < D)[None, :] & (segment < PARTS)[None, :]
+        code = tl.load(codebook_ptr + k[:, None] * D + d[None, :], mask=inside, other=0.0)
+        if METRIC == "euclidean":
+            # As stored, bit for bit: found again, for it may be another program that stores it.
+            centre, _most = _remedian(codebook_ptr, K, D, d, tl.zeros([TAKEN], tl.float32), False)
+            code = tl.where(inside, code - centre[None, :], 0.0)
+        if METRIC == "cosine":
+            code = code * scale[:, None]
+            tl.store(codes_ptr + k[:, None] * D + d[None, :], code, mask=inside & (segment == 0)[None, :])
+        else:
+            code = code * scale[None, :]
+        code = tl.where(real[:, None], code, 0.0)
+        high, low, residual = split(code)
+        if PARTS == 1:
+            residual = residual + low.to(tl.float32)
+            value = -high
+        else:
+            value = -tl.where((segment == 0)[None, :], low, high)
+        residual_square += tl.sum(tl.where((segment == 0)[None, :], residual * residual, 0.0), 1)
+        value = tl.where((segment < PARTS)[None, :], value, 0.0)
+        tl.store(main_ptr + k[:, None] * COLUMNS + e[None, :], value, mask=((segment < PARTS) | (not INLINE))[None, :])
+
+    residual = tl.sqrt(residual_square)
+    if PARTS == 3:
+        residual += 2.0**-33
+    bias = tl.zeros([k.shape[0]], tl.float32)
+    if METRIC == "euclidean":
+        bias = tl.where(real, 0.5 * norm * norm, 0.0)
+    norm = tl.where(real, norm, 0.0)
+    bias_bound = kappa * bias + 2.0**-30
+    if not INLINE:
+        i = tl.arange(0, EXTRA)
+        value = _extra_columns(i[None, :], bias, norm, residual, bias_bound, real)
+        tl.store(extra_ptr + k[:, None] * EXTRA + i[None, :], value.to(tl.float16))
+    else:
+        i = tl.arange(0, COLUMNS) - PARTS * SEGMENT
+        value = _extra_columns(i[None, :], bias, norm, residual, bias_bound, real)
+        tl.store(main_ptr + k[:, None] * COLUMNS + (i + PARTS * SEGMENT)[None, :], value.to(tl.float16),
+                 mask=(i >= 0)[None, :])  # fmt: skip
+    at = bounds_ptr + (tl.program_id(0).to(tl.int64) * LANES + tl.arange(0, LANES)) * 4
+    tl.store(at, _group_largest(norm, LANES))
+    tl.store(at + 1, _group_largest(residual, LANES))
+    tl.store(at + 2, _group_largest(bias_bound, LANES))
+
+
+def accumulation_bound(config: SearchConfig) -> float:
+    """κ of the docstring."""
+    return (1.55 * config.columns + 32) * 2.0**-23
+
+
+def code_columns(codebook: torch.Tensor, metric: str, config: SearchConfig) -> CodeColumns:
+    """Centre, scale, round and bound a [K, D] float32 codebook."""
+    if metric not in METRICS:
+        raise ValueError(f"metric: expected one of {METRICS}, got {metric!r}")
+    size, dimension = codebook.shape
+    padded = -(-size // config.block_k) * config.block_k
+    if padded * config.columns >= 2**30:
+        raise ValueError(
+            f"codebook: expected fewer than 2^30 elements once padded, got [{padded}, {config.columns}]"
+        )
+    main = codebook.new_empty((padded, config.columns), dtype=torch.float16)
+    extra = main if config.inline else main.new_empty((padded, EXTRA.value))
+    bounds = codebook.new_empty((padded // config.group, 4))
+    block = 8 * config.group_steps  # of whole groups
+    extremes = codebook.new_empty((padded // block, 2))
+    codes = torch.empty_like(codebook) if metric == "cosine" else codebook
+    shift = codebook.new_empty(dimension + 1)
+    kappa = accumulation_bound(config)
+    _code_columns_kernel[(padded // block,)](
+        codebook, codes, main, extra, bounds, extremes, shift, size, dimension, kappa,
+        METRIC=metric, PARTS=config.parts, SEGMENT=config.segment, COLUMNS=config.columns,
+        BLOCK_D=min(config.segment, 32), INLINE=config.inline, LANES=config.lanes, BLOCK=block,
+        num_warps=8, enable_fp_fusion=True,
+    )  # fmt: skip
+    return CodeColumns(codes, main, extra, bounds, extremes, shift, kappa)
