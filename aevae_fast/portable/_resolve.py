@@ -34,7 +34,7 @@ def _compare(x: Tensor, codebook: Tensor, codes: Codes, metric: str) -> Tensor:
     size, dim = codebook.shape
     if len(x) * size * dim <= _ELEMENTS:  # so few that to choose candidates would cost more than to compare all
         return _distances(x, codebook, metric).argmin(1)
-    if metric == "euclidean" and dim <= _LOW:
+    if dim <= _LOW:
         return _among_shared(x, codebook, torch.arange(size, device=x.device), metric)
     rows = load_rows(x[None], codes, Workspace(codes, len(x)))
     lower = product(codes.columns[:size], rows)
@@ -49,17 +49,13 @@ def _compare(x: Tensor, codebook: Tensor, codes: Codes, metric: str) -> Tensor:
 
 def _among_shared(x: Tensor, codebook: Tensor, shared: Tensor, metric: str) -> Tensor:
     """Every row with every code of `shared [m]`, in order → indices [n]."""
-    dim = x.shape[1]
-    indices = shared.new_zeros(len(x))
-    for rows in torch.arange(len(x), device=x.device).split(len(x) if metric == "euclidean" else 64):
-        best = x.new_full((len(rows),), torch.inf, dtype=wide_dtype(x))
-        step = _ELEMENTS // dim if metric == "euclidean" else _ELEMENTS // (dim * len(rows))
-        indices[rows] = shared[0]
-        for codes in shared.split(max(1, step)):
-            distance, place = _distances(x[rows], codebook[codes], metric).min(1)
-            nearer = distance < best  # the lower index stays on a tie
-            best = torch.where(nearer, distance, best)
-            indices[rows] = torch.where(nearer, codes[place], indices[rows])
+    indices = shared[:1].repeat(len(x))
+    best = x.new_full((len(x),), torch.inf, dtype=wide_dtype(x))
+    for codes in shared.split(max(1, _ELEMENTS // x.shape[1])):
+        distance, place = _distances(x, codebook.index_select(0, codes), metric).min(1)
+        nearer = distance < best  # the lower index stays on a tie
+        best = torch.where(nearer, distance, best)
+        indices = torch.where(nearer, codes[place], indices)
     return indices
 
 
@@ -77,7 +73,7 @@ def _among_candidates(x: Tensor, codebook: Tensor, reach: Tensor, metric: str) -
 
 
 def _pair_distances(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
-    """x [..., D] and codebook [..., D], paired → float64 [...], smaller is nearer."""
+    """x [p, D] and codebook [p, D], paired → float64 [p], smaller is nearer."""
     x, codebook = x.to(wide_dtype(x)), codebook.to(wide_dtype(x))
     if metric == "euclidean":
         return (x - codebook).square_().sum(-1).nan_to_num_(torch.inf)
@@ -87,8 +83,13 @@ def _pair_distances(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
 
 def _distances(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
     """x [n, D], codebook [m, D] → float64 [n, m], smaller is nearer."""
-    if metric != "euclidean":
-        return _pair_distances(x[:, None], codebook, metric)
     x, codebook = x.to(wide_dtype(x)), codebook.to(wide_dtype(x))
-    # By differences as well, but vectorised, and nothing of size n·m·D is written.
-    return torch.cdist(x, codebook, compute_mode="donot_use_mm_for_euclid_dist").nan_to_num_(torch.inf)
+    if metric == "euclidean":  # by differences as well, but vectorised, and nothing of size n·m·D is written
+        return torch.cdist(x, codebook, compute_mode="donot_use_mm_for_euclid_dist").nan_to_num_(torch.inf)
+    codebook = F.normalize(codebook, dim=-1) if metric == "cosine" else codebook
+    # Not by a matrix product: equal codes must give equal sums, wherever they stand.
+    distance = x.new_empty(len(x), len(codebook))
+    step = max(1, _ELEMENTS // codebook.numel())
+    for rows, found in zip(x.split(step), distance.split(step), strict=True):
+        torch.sum(rows[:, None] * codebook, -1, out=found)
+    return distance.neg_().nan_to_num_(torch.inf)
