@@ -81,7 +81,8 @@ class Truth:
     def _compare(self, at: Tensor, direct: list[tuple[Tensor, Tensor]], answer: Tensor) -> Judgement:
         if not len(at):
             return Judgement(0, 0, 0, 0.0)
-        chosen, repeated = answer[at], self.first[answer] != answer
+        chosen = answer[at]
+        repeated = self.first[chosen] != chosen
         gaps, scales = [], []
         for (distance, norm), code in zip(direct, chosen.split(len(direct[0][0])), strict=True):
             least, best = distance.min(1)
@@ -95,9 +96,10 @@ class Truth:
             (gap <= allowed + self.codes.shape[1] * _LEAST) | (least.abs() > torch.finfo(torch.float32).max)
         )
         ratio = torch.where((gap > 0) & ~blind, gap / allowed, 0.0)
-        again = int(repeated.sum())
-        wrong = int((beyond & ~blind).sum()) + again
-        return Judgement(int((gap > 0).sum()) + again, wrong, int(blind.sum()), float(ratio.max()))
+        blind &= ~repeated
+        wrong = (beyond & ~blind) | repeated
+        mismatches, found, missed = (int(rows.sum()) for rows in ((gap > 0) | repeated, wrong, blind))
+        return Judgement(mismatches, found, missed, float(ratio.max()))
 
 
 def _total(found: Sequence[Judgement]) -> Judgement:
