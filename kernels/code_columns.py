@@ -24,8 +24,8 @@ norms, and for what three fp16 leave of the bias. Each bound is rounded up: time
 A code whose norm is 2^10 or more ("far") and those that pad the codebook get a score that never wins, and rows that a far
 code could be nearest to are compared with all codes (row_columns.py): an outlier costs no other row anything.
 
-One launch, nothing of size N. Every program finds s and β for itself: the median of medians of medians of three, of 27
-codes, which no single outlier can drag away, and takes no sort. Reference: aevae_fast/reference.
+One launch, nothing of size N. Every program finds s and β for itself: the median of three medians of three codes, which
+no outlier among the nine can drag away, and takes no sort. Reference: aevae_fast/reference.
 """
 
 from __future__ import annotations
@@ -65,26 +65,23 @@ def middle(a, b, c):
 
 @triton.jit
 def _sampled(codebook_ptr, i: tl.constexpr, K, D, d, centre, SPREAD: tl.constexpr):
-    code = tl.load(codebook_ptr + (i * K // 27).to(tl.int64) * D + d, mask=d < D, other=0.0)
+    code = tl.load(codebook_ptr + (i * K // 9).to(tl.int64) * D + d, mask=d < D, other=0.0)
     return tl.abs(code - centre) if SPREAD else code
 
 
 @triton.jit
 def _remedian(codebook_ptr, K, D, d, centre, SPREAD: tl.constexpr):
-    """Of 27 codes, or of their distances to `centre`, per dimension; and the largest."""
+    """Of nine codes, or of their distances to `centre`, per dimension; and the largest."""
     K = tl.cast(K, tl.int64)
-    nines = ()
+    threes = ()
     largest = tl.zeros_like(centre)
     for i in tl.static_range(3):
-        threes = ()
-        for j in tl.static_range(3):
-            a = _sampled(codebook_ptr, 9 * i + 3 * j, K, D, d, centre, SPREAD)
-            b = _sampled(codebook_ptr, 9 * i + 3 * j + 1, K, D, d, centre, SPREAD)
-            c = _sampled(codebook_ptr, 9 * i + 3 * j + 2, K, D, d, centre, SPREAD)
-            threes = threes + (middle(a, b, c),)
-            largest = tl.maximum(tl.maximum(largest, a), tl.maximum(b, c))
-        nines = nines + (middle(threes[0], threes[1], threes[2]),)
-    return middle(nines[0], nines[1], nines[2]), largest
+        a = _sampled(codebook_ptr, 3 * i, K, D, d, centre, SPREAD)
+        b = _sampled(codebook_ptr, 3 * i + 1, K, D, d, centre, SPREAD)
+        c = _sampled(codebook_ptr, 3 * i + 2, K, D, d, centre, SPREAD)
+        threes = threes + (middle(a, b, c),)
+        largest = tl.maximum(tl.maximum(largest, a), tl.maximum(b, c))
+    return middle(threes[0], threes[1], threes[2]), largest
 
 
 @triton.jit

@@ -81,15 +81,17 @@ TABLE: Mapping[str, Mapping[int, Tile]] = {
     },
     "sm_100": {
         64: Tile(128, 128, 0, 8, 4, 3 if CHAINS_PRODUCTS else 1),
+        128: Tile(128, 128, 0, 8, 4, 2 if CHAINS_PRODUCTS else 1),
+        256: Tile(128, 128, 0, 8, 8, 2),
         2**31: Tile(128, 256, 64, 8, 8, 2),
     },
     "sm_80": {
-        64: Tile(128, 128, 0, 8, 8, 2),
-        2**31: Tile(128, 128, 64, 8, 8, 3),
+        128: Tile(128, 128, 0, 8, 8, 2),
+        2**31: Tile(128, 64, 64, 8, 8, 3),
     },
     "gfx": {
-        64: Tile(128, 128, 0, 4, 4, 2),
-        2**31: Tile(128, 128, 32, 4, 4, 2),
+        64: Tile(128, 64, 0, 4, 4, 2),
+        2**31: Tile(128, 64, 32, 4, 4, 2),
     },
 }  # fmt: skip
 # The multiprocessors that a codebook is split for where there is no device to ask: the interpreter's tests.
