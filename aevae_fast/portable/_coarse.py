@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from ._product import bfloat16_product, multiplies_bfloat16
+from ._threads import on_threads, threads_for
 
 if TYPE_CHECKING:
     from ._search import Codes
@@ -55,7 +56,8 @@ def round_codes(columns: Tensor, norms: Tensor) -> Tensor:
     dim, least = width - 2, (width - 2) ** 0.5 * 2.0**-62
     a = 1.01 * (dim + 16) * 2.0**-24
     rounded = torch.empty(size, dim + 5, dtype=torch.bfloat16, device=columns.device)
-    for part in (slice(k, k + _TILE) for k in range(0, size, _TILE)):  # few at a time: all would be a second copy
+
+    def round_part(part: slice) -> None:
         code, norm, out = columns[part], norms[part], rounded[part]
         out[:, :dim] = code[:, :dim]
         missing = torch.linalg.vector_norm(code[:, :dim] - out[:, :dim], dim=1)
@@ -66,6 +68,9 @@ def round_codes(columns: Tensor, norms: Tensor) -> Tensor:
             bias = (bias - out[:, place]).nan_to_num_(0.0)  # infinite where a code never wins
         out[:, -2] = -_raised(missing + a * norm + least)
         out[:, -1] = -_raised(norm + least)
+
+    # A tile at a time: differences of all would be a second copy.
+    on_threads(lambda: round_part, [slice(k, k + _TILE) for k in range(0, size, _TILE)], threads_for(columns))
     return rounded
 
 
