@@ -14,9 +14,9 @@ _LOW = 16  # dimensions up to which a float64 distance is had as fast as its bou
 _DENSE = {"euclidean": 12}  # pairs that compared all with all take no longer than one that is gathered
 
 
-def few_rows(codes: Codes) -> int:
-    """Rows that `resolve` takes at a time: it has their scores against all codes at once."""
-    return max(1, min(512, _SCORES // len(codes.columns)))
+def few_rows(codes: Codes, threads: int) -> int:
+    """Rows that `resolve` takes at a time: it has their scores against all codes at once, on each thread."""
+    return max(1, min(512, min(_SCORES, 2 * _SCORES // threads) // len(codes.columns)))
 
 
 def resolve(x: Tensor, codebook: Tensor, codes: Codes, metric: str) -> Tensor:

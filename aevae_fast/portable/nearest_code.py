@@ -34,8 +34,12 @@ def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
 
         return work
 
+    def settle(place: Tensor) -> None:
+        batch, row = place.unbind(1)
+        indices[batch, row] = resolve(x[batch, row].float(), codebook, codes, metric)
+
     with full_precision(x.device):
         on_threads(make_worker, list(row_blocks(x, rows)), threads)
-        for place in torch.nonzero(~certified).split(few_rows(codes)):
-            indices[place[:, 0], place[:, 1]] = resolve(x[place[:, 0], place[:, 1]].float(), codebook, codes, metric)
+        doubtful = torch.nonzero(~certified)
+        on_threads(lambda: settle, doubtful.split(few_rows(codes, threads)), threads)
     return indices

@@ -34,7 +34,7 @@ class _Nearest:
 
     def __init__(self, stages: list[_Stage], threads: int) -> None:
         largest = max((stage.codes for stage in stages), key=lambda codes: len(codes.columns))
-        self.rows = block_rows(largest, threads)
+        self.rows, self.threads = block_rows(largest, threads), threads
         self.workspace = Workspace(largest, self.rows)
 
     def __call__(self, x: Tensor, stage: _Stage) -> Tensor:
@@ -45,7 +45,7 @@ class _Nearest:
             rows = load_rows(x[None, part], stage.codes, self.workspace)
             index[part], certified[part] = search(rows, stage.codes, self.workspace)
         doubtful = torch.nonzero(~certified)[:, 0]
-        for place in doubtful.split(few_rows(stage.codes)) if len(doubtful) else ():
+        for place in doubtful.split(few_rows(stage.codes, self.threads)) if len(doubtful) else ():
             index[place] = resolve(x[place], stage.book, stage.codes, "euclidean")
         return index
 
