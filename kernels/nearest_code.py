@@ -20,7 +20,7 @@ import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from .code_columns import EXTRA, code_columns
-from .configuration import architecture, search_config, splits_of
+from .configuration import SearchConfig, architecture, search_config, splits_of
 from .row_columns import extra_columns, row_columns
 from .rows import row_pointers
 from .settle import CODES, ROWS, settled
@@ -122,11 +122,13 @@ class Swept(NamedTuple):
     constants: dict[str, Any]
 
 
-def sweep(x: torch.Tensor, codebook: torch.Tensor, metric: str, indices: torch.Tensor) -> Swept:
+def sweep(
+    x: torch.Tensor, codebook: torch.Tensor, metric: str, indices: torch.Tensor, config: SearchConfig | None = None
+) -> Swept:
     """Certified codes and open entries of x [B, S, D]; they are left in `indices` [B, S] int64 where they fit there."""
     batch, length, dimension = x.shape
     total = batch * length
-    config = search_config(dimension, architecture(x.device))
+    config = config or search_config(dimension, architecture(x.device))
     columns = code_columns(codebook, metric, config)
     parts, row_bounds = split_rows(x, columns, config, metric)
     tiles = len(columns.main) // config.block_k
@@ -159,13 +161,15 @@ def sweep(x: torch.Tensor, codebook: torch.Tensor, metric: str, indices: torch.T
     return Swept(entry, lowest, reach, columns.codes, (splits, tiles, group_bits), constants)
 
 
-def nearest_code(x: torch.Tensor, codebook: torch.Tensor, metric: str = "euclidean") -> torch.Tensor:
+def nearest_code(
+    x: torch.Tensor, codebook: torch.Tensor, metric: str = "euclidean", config: SearchConfig | None = None
+) -> torch.Tensor:
     """Indices [B, S] int64 of the nearest code to each row of x [B, S, D]; -1 for rows with a non-finite entry."""
     batch, length, dimension = x.shape
     indices = torch.empty((batch, length), dtype=torch.int64, device=x.device)
     if indices.numel() == 0:
         return indices
-    swept = sweep(x, codebook, metric, indices)
+    swept = sweep(x, codebook, metric, indices, config)
     total = indices.numel()
     _settle_kernel[(triton.cdiv(total, ROWS),)](
         x, swept.entry, swept.lowest, swept.reach, swept.codes, indices,

@@ -1,7 +1,7 @@
 """Launch configurations of residual_vector_quantize: a pure function of D and architecture, chosen on machine code.
 
-No spills at any D, dtype and layout that was compiled, and a footprint in shared memory within what the smallest card of
-each family grants a program (configuration.py).
+No spills at any D, dtype and layout that was compiled, and a footprint in shared memory within what the smallest card
+of each family grants a program (configuration.py).
 """
 
 from __future__ import annotations
@@ -10,21 +10,13 @@ from typing import NamedTuple
 
 from .configuration import CHAINS_PRODUCTS
 
-# Columns of the extra tile beside the codes, one bf16 step of the tensor cores: see prepared_codebook.py.
-EXTRA = 16
-# Codes of a group: as many as are read again, in fp32, for each row. A group is 8 columns that one thread holds of an
-# MMA accumulator: 4 steps of 8 columns times 2 neighbours.
-GROUP_STEPS = 4
-GROUP = 2 * GROUP_STEPS
-
 
 class ResidualConfig(NamedTuple):
     """Tile sizes and launch options of the kernel."""
 
     block_n: int
     block_k: int
-    block_d: int
-    padded_d: int
+    block_d: int  # D padded to a power of two, 16 at least
     num_warps: int
     num_stages: int
 
@@ -52,4 +44,4 @@ def residual_config(dimension: int, arch: str) -> ResidualConfig | None:
         rows, warps = 32, 4
     elif block_d == 64 and old:
         rows, codes, warps = 64, 32, 4
-    return ResidualConfig(rows, codes, block_d, block_d, warps, stages)
+    return ResidualConfig(rows, codes, block_d, warps, stages)

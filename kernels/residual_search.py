@@ -1,20 +1,16 @@
-"""The certified nearest-code search of one block of rows: device functions that nearest_code and vector_quantize share.
+"""The certified search of one stage for a block of rows on the chip: device functions of the residual kernel.
 
-    index[n] = argmin_k Σ_d (x[n, d] - c[k, d])²        (euclidean; -x·c/‖c‖ for cosine, -x·c for dot)
+    index[n] = argmin_k Σ_d (r[n, d] - c[k, d])²
 
-1. Sweep. Tiles of BLOCK_K codes; each score is a lower bound of the true one (prepared_codebook.py), from bf16 products
-   with fp32 accumulation. Only values are compared: a min over groups of 8 codes that one thread holds, then for each
-   of the SLOTS = BLOCK_K / 8 group places of a tile the best value, its tile, and the second best. A constant per
-   row, the lift, makes scores positive, so that their bits compare as integers: three-input minima, 1.1 instructions
-   per (row, code) for all of this, where a min with indices takes 6. The lift is ‖x'‖·max‖c'‖, or ½‖x'‖² where that is
-   less (euclidean): no score lies below minus either.
-2. Rescan. The winning group's 8 codes again, as direct Σ(x-c)² in fp32 from the raw rows and codes, lowest index first.
+1. Sweep (residual_sweep.py). Each score is a lower bound of the true one (residual_columns.py); kept are, for each place
+   of a group in a tile, the best group's, its tile, and the least of the second best.
+2. Rescan. The winning group's 8 codes again, as direct Σ(r-c)² in fp32 from the rows and codes, lowest index first.
 3. Certificate. `reach` is an upper bound of the winner's true score. A group whose lower bound exceeds it cannot hold
    the answer; other places' best groups within it are rescanned too. A place whose *second* best is within it has lost
    that group's tile: then, and only then, the block sweeps again and rescans every group in reach of such a row.
 
 So the answer is the least (distance, index) over all codes that may be nearest, whatever the offsets, ties or outliers.
-No [N, K] matrix, no atomics, no host sync. Rows with a non-finite entry get index -1.
+No [N, K] matrix, no atomics, no host sync. Reference: aevae_fast/reference.
 """
 
 from __future__ import annotations
@@ -22,71 +18,56 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .residual_rescan import NO_INDEX, rescan_reached
-from .residual_rows import FAR
-from .residual_sweep import group_minima
+from .residual_columns import BLOCK, FAR, GROUP, row_bounds, row_extra, split
+from .residual_sweep import best_groups, group_minima
+from .rows_on_chip import ROW, as_matrix, load_codes, of_rows, sum_of_rows
+
+NO_INDEX = tl.constexpr(2147483647)
 
 
 @triton.jit
-def search_block(
-    x_ptr, n, live, parts_ptr, row_bounds_ptr, split_ptr, extra_ptr, bounds_ptr, largest_ptr, codes_ptr, shift_ptr,
-    N, S, K, D, tiles, stride_xb, stride_xs, stride_xd, kappa,
-    EUCLIDEAN: tl.constexpr, ONE_PART: tl.constexpr, SHIFT_ROWS: tl.constexpr, PADDED_D: tl.constexpr,
-    BLOCK_D: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
+def nearest_code_of_rows(
+    rows, found, shift, largest, split_ptr, extra_ptr, bounds_ptr, codes_ptr, K, tiles, kappa,
+    STRIDE: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """Nearest code of each row of a block, int32; -1 where the row is not live or not finite."""
-    BLOCK_N: tl.constexpr = n.shape[0]
-    high, low = parts_ptr, parts_ptr
-    if PADDED_D == BLOCK_D:
-        rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
-        norm, factor, lift = row_bounds(
-            rows, live, rows, shift_ptr, largest_ptr, D, stride_xd, kappa,
-            EUCLIDEAN, SHIFT_ROWS, ONE_PART, PADDED_D, False,
-        )  # fmt: skip
-        x, _bad = load_rows(rows, live, tl.arange(0, BLOCK_D), D, stride_xd, shift_ptr, SHIFT_ROWS)
-        high, low, _residual = split(x)
-    else:
-        norm, factor, lift = load_bounds(row_bounds_ptr, n, live)
-    parts_ptr += tl.program_id(0).to(tl.int64) * (BLOCK_N * PADDED_D * (1 if ONE_PART else 2))
-    extra = extra_columns(norm, factor, lift, EXTRA)
+    """Nearest code of each row, int32; -1 where not `found`, or where the row holds a NaN."""
+    # rows, shift: as rows_on_chip.py lays them out   found :: [BLOCK_N] int1   K, tiles, all pointers: of the stage
+    centred = tl.where(of_rows(found), rows - shift, 0.0)
+    high, low, rest = split(centred)
+    square, low = sum_of_rows(centred * centred), low.to(tl.float32)
+    norm, factor, lift = row_bounds(square, sum_of_rows(low * low), sum_of_rows(rest * rest), largest, kappa)
+    norm = tl.where(found, norm, float("nan"))
+    high, low = as_matrix(high), as_matrix(low.to(tl.bfloat16))
+    extra = row_extra(norm, factor, lift)
+    best, best_tile, second = best_groups(tiles, high, low, extra, split_ptr, extra_ptr, BLOCK_K)
 
-    best, best_tile, second = best_groups(
-        tiles, high, low, extra, parts_ptr, split_ptr, extra_ptr, ONE_PART, PADDED_D, BLOCK_D, BLOCK_K, EXTRA,
-        False,
-    )  # fmt: skip
-    lowest, slot = first_least(best)
-    n = after(slot >= 0, n)
-    rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
-    if PADDED_D > BLOCK_D:
-        norm, factor, lift = load_bounds(row_bounds_ptr, n, n < N)
-    return certified_index(
-        best, best_tile, second, lowest, slot, rows, norm, factor, lift, high, low, extra,
-        parts_ptr, split_ptr, extra_ptr, bounds_ptr, codes_ptr, K, D, tiles, stride_xd,
-        EUCLIDEAN, ONE_PART, PADDED_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
-    )  # fmt: skip
-
-
-@triton.jit
-def first_least(best):
-    """Least of each row of [BLOCK_N, SLOTS], and the first place that holds it."""
     SLOTS: tl.constexpr = best.shape[1]
+    place = tl.arange(0, SLOTS)[None, :]
     lowest = tl.min(best, 1)
-    return lowest, tl.min(tl.where(best <= lowest[:, None], tl.arange(0, SLOTS)[None, :], SLOTS - 1), 1)
+    slot = tl.min(tl.where(best <= lowest[:, None], place, SLOTS - 1), 1)
+    reach = _reach(best_tile, lowest, slot, norm, factor, lift, bounds_ptr)
+    finite = norm >= 0.0
+    reach = tl.where(finite, reach, -FAR)
+
+    distance = tl.full([found.shape[0]], FAR, tl.float32)
+    index = tl.full([found.shape[0]], NO_INDEX, tl.int32)
+    pending = ((best <= reach[:, None]) | (place == slot[:, None])) & finite[:, None]
+    distance, index = _rescan(pending, best_tile, distance, index, rows, codes_ptr, K, STRIDE, BLOCK_K)
+    open_row = tl.min(second, 1) <= reach
+    if tl.max(open_row.to(tl.int32)[:, None]) > 0:
+        for tile in tl.range(tiles, num_stages=1):
+            least = group_minima(tile, high, low, extra, split_ptr, extra_ptr, BLOCK_K)
+            least = tl.reshape(least, [found.shape[0], SLOTS]).to(tl.float32, bitcast=True)
+            pending = (least <= reach[:, None]) & open_row[:, None]
+            every = tl.full([found.shape[0], SLOTS], tile, tl.int32)
+            distance, index = _rescan(pending, every, distance, index, rows, codes_ptr, K, STRIDE, BLOCK_K)
+    return tl.where(finite, tl.minimum(index, K - 1), -1)
 
 
 @triton.jit
-def certified_index(
-    best, best_tile, second, lowest, slot, rows, norm, factor, lift, high, low, extra,
-    parts_ptr, split_ptr, extra_ptr, bounds_ptr, codes_ptr, K, D, tiles, stride_xd,
-    EUCLIDEAN: tl.constexpr, ONE_PART: tl.constexpr, PADDED_D: tl.constexpr, BLOCK_D: tl.constexpr,
-    BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
-):  # fmt: skip
-    """Steps 2 and 3, from what `best_groups` found: the index, -1 where `norm` is NaN."""
-    # rows: where the raw rows start, [BLOCK_N] pointers; or the rows themselves (rows_on_chip.py), and then stride_xd
-    # is that of codes
-    ON_CHIP: tl.constexpr = len(rows.shape) == 3
-    BLOCK_N: tl.constexpr = best.shape[0]
-    SLOTS: tl.constexpr = best.shape[1]
+def _reach(best_tile, lowest, slot, norm, factor, lift, bounds_ptr):
+    """Upper bound of the true score of the row's nearest code."""
+    SLOTS: tl.constexpr = best_tile.shape[1]
     place = tl.arange(0, SLOTS)[None, :]
     group = tl.sum(tl.where(place == slot[:, None], best_tile, 0), 1) * SLOTS + slot
     bounds = bounds_ptr + group.to(tl.int64) * 4
@@ -97,28 +78,41 @@ def certified_index(
     # A bound that rounding took below 0 sorts wrongly among its like, but below every bound above 0: a place's best is
     # one of them if it has any, its second best if it has two. With 0 always in reach none of them is missed, and
     # `lowest` is the bound of some group, so that reach lies above the winner's score whichever group that is.
-    reach = tl.maximum(reach, 0.0)
-    finite = norm >= 0.0
-    reach = tl.where(finite, reach, -FAR)
+    return tl.maximum(reach, 0.0)
 
-    distance = tl.full([BLOCK_N], FAR, tl.float32)
-    index = tl.full([BLOCK_N], NO_INDEX, tl.int32)
-    pending = ((best <= reach[:, None]) | (place == slot[:, None])) & finite[:, None]
-    distance, index = rescan_reached(
-        pending, best_tile, distance, index, rows, codes_ptr, K, D, stride_xd, EUCLIDEAN, BLOCK_K, GROUP_STEPS
-    )
-    open_row = tl.min(second, 1) <= reach
-    if tl.max(open_row.to(tl.int32)[:, None]) > 0:
-        for tile in tl.range(tiles, num_stages=1):
-            least = group_minima(
-                tile, high, low, extra, parts_ptr, split_ptr, extra_ptr, ONE_PART, PADDED_D, BLOCK_D, BLOCK_K, EXTRA,
-                ON_CHIP,
-            )  # fmt: skip
-            pending = (tl.reshape(least, [BLOCK_N, SLOTS]).to(tl.float32, bitcast=True) <= reach[:, None]) & open_row[
-                :, None
-            ]
-            distance, index = rescan_reached(
-                pending, tl.full([BLOCK_N, SLOTS], tile, tl.int32), distance, index, rows, codes_ptr, K, D, stride_xd,
-                EUCLIDEAN, BLOCK_K, GROUP_STEPS,
-            )  # fmt: skip
-    return tl.where(finite, tl.minimum(index, K - 1), -1)
+
+@triton.jit
+def _rescan_group(rows, active, tile, slot, codes_ptr, K, STRIDE: tl.constexpr, BLOCK_K: tl.constexpr):
+    """Least (distance, index) among the codes of one group per row, a code at a time; FAR where not active."""
+    first = tile * BLOCK_K + (slot // 4) * BLOCK + (slot % 4) * 2
+    least = tl.full([active.shape[0]], FAR, tl.float32)
+    index = tl.full([active.shape[0]], NO_INDEX, tl.int32)
+    for member in tl.range(0, GROUP, num_stages=1):
+        code = first + (member // 2) * 8 + member % 2
+        real = active & (code < K)
+        difference = rows - load_codes(codes_ptr, code, real, STRIDE, rows.shape[1 - ROW], rows.shape[2])
+        distance = sum_of_rows(difference * difference)
+        better = real & (distance < least)
+        least = tl.where(better, distance, least)
+        index = tl.where(better, code, index)
+    return least, index
+
+
+@triton.jit
+def _rescan(pending, tiles, distance, index, rows, codes_ptr, K, STRIDE: tl.constexpr, BLOCK_K: tl.constexpr):
+    """Rescan every pending group of each row, one a pass; keeps the least (distance, index)."""
+    # pending :: [BLOCK_N, SLOTS] int1   tiles :: [BLOCK_N, SLOTS] int32
+    SLOTS: tl.constexpr = pending.shape[1]
+    place = tl.arange(0, SLOTS)[None, :]
+    slot = tl.min(tl.where(pending, place, SLOTS), 1)
+    left = tl.min(slot[:, None])  # of a column: of rows alone, Triton 3.6 fails on sm_100
+    while left < SLOTS:
+        tile = tl.sum(tl.where(place == slot[:, None], tiles, 0), 1)
+        found, code = _rescan_group(rows, slot < SLOTS, tile, slot, codes_ptr, K, STRIDE, BLOCK_K)
+        better = (found < distance) | ((found == distance) & (code < index))
+        distance = tl.where(better, found, distance)
+        index = tl.where(better, code, index)
+        pending = pending & (place > slot[:, None])
+        slot = tl.min(tl.where(pending, place, SLOTS), 1)
+        left = tl.min(slot[:, None])
+    return distance, index

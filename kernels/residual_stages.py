@@ -1,9 +1,9 @@
-"""The codebooks of all stages made ready for the certified search, one after the other in the buffers of one.
+"""The codebooks of all stages made ready for the residual kernel, one after the other in the buffers of one.
 
     stages[q] = (first code, K, first tile, tiles) of stage q        shift[q] = median of at most 64 of its codes
 
 Three launches whatever the number of stages, and no copy from the host: the sizes are constants of the first kernel,
-which leaves them on the device. What is prepared, and why: prepared_codebook.py.
+which leaves them on the device. What is prepared, and why: residual_columns.py. Nothing of size N.
 """
 
 from __future__ import annotations
@@ -14,8 +14,17 @@ import torch
 import triton
 import triton.language as tl
 
-from .residual_configuration import EXTRA, GROUP, GROUP_STEPS, ResidualConfig
-from .residual_codebook import _prepare_codebook_kernel, accumulation_bound
+from .residual_columns import (
+    BLOCK,
+    EXTRA,
+    GROUP,
+    PADDING_BIAS,
+    accumulation_bound,
+    split,
+    store_code_extra,
+    store_group_bounds,
+)
+from .residual_configuration import ResidualConfig
 from .rows_on_chip import code_stride
 
 SAMPLE = 64
@@ -23,13 +32,13 @@ COLUMNS = tl.constexpr(4)  # of `stages`
 
 
 class PreparedStages(NamedTuple):
-    """PreparedCodebook of every stage: ΣK codes, and tiles that hold codes of one stage alone."""
+    """What the residual kernel reads: ΣK codes, and tiles that hold codes of one stage alone, padded with zeros."""
 
     stages: torch.Tensor  # [Q, 4] int32
-    codes: torch.Tensor  # [ΣK, code_stride] float32
-    split: torch.Tensor  # [tiles · BLOCK_K, 2, D_pad] bf16
-    extra: torch.Tensor  # [tiles · BLOCK_K, 16] bf16
-    bounds: torch.Tensor  # [tiles · BLOCK_K / GROUP, 4] float32
+    codes: torch.Tensor  # [ΣK, code_stride] float32: the codes that exact distances are taken to
+    split: torch.Tensor  # [tiles · BLOCK_K, 2, D_pad] bf16: low and high part of -c'
+    extra: torch.Tensor  # [tiles · BLOCK_K, 16] bf16: bias and bounds
+    bounds: torch.Tensor  # [tiles · BLOCK_K / GROUP, 4] float32: largest ‖c'‖, ρ_c, bias bound in a group
     largest: torch.Tensor  # [Q] float32: largest ‖c'‖ of a stage
     shift: torch.Tensor  # [Q, D] float32
     kappa: float
@@ -78,28 +87,68 @@ def _list_stages_kernel(
 
 
 @triton.jit
+def _centred_codes(codes_ptr, shift_ptr, k, d, K, D, real):
+    inside = real[:, None] & (d < D)[None, :]
+    code = tl.load(codes_ptr + k[:, None] * D + d[None, :], mask=inside, other=0.0)
+    shift = tl.load(shift_ptr + d, mask=d < D, other=0.0)
+    return tl.where(inside, code - shift[None, :], 0.0)
+
+
+@triton.jit
 def _prepare_stages_kernel(
     codebooks_ptr, stages_ptr, shift_ptr, split_ptr, extra_ptr, bounds_ptr, D, kappa,
-    PADDED_D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_K: tl.constexpr, EXTRA: tl.constexpr,
-    GROUP_STEPS: tl.constexpr,
+    PADDED_D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
+    # codebooks :: [ΣK, D] fp32   the rest: PreparedStages
     first, size, first_tile, tiles = stage(stages_ptr, tl.program_id(1))
-    if tl.program_id(0) * (8 * GROUP_STEPS) < tiles * BLOCK_K:
-        code, place = first.to(tl.int64), first_tile.to(tl.int64) * BLOCK_K
-        _prepare_codebook_kernel(
-            codebooks_ptr + code * D, shift_ptr + tl.program_id(1) * D, codebooks_ptr,
-            split_ptr + place * (2 * PADDED_D), extra_ptr + place * EXTRA, bounds_ptr + place // (2 * GROUP_STEPS) * 4,
-            size, D, kappa, "euclidean", False, True, PADDED_D, BLOCK_D, EXTRA, GROUP_STEPS,
+    if tl.program_id(0) * BLOCK < tiles * BLOCK_K:
+        place = first_tile.to(tl.int64) * BLOCK_K
+        _prepare_codes(
+            codebooks_ptr + first.to(tl.int64) * D, shift_ptr + tl.program_id(1) * D,
+            split_ptr + place * (2 * PADDED_D), extra_ptr + place * EXTRA, bounds_ptr + place // GROUP * 4,
+            size, D, kappa, PADDED_D, BLOCK_D,
         )  # fmt: skip
 
 
 @triton.jit
-def _largest_norms_kernel(stages_ptr, bounds_ptr, largest_ptr, GROUPS: tl.constexpr, BLOCK: tl.constexpr):
+def _prepare_codes(
+    codes_ptr, shift_ptr, split_ptr, extra_ptr, bounds_ptr, K, D, kappa, PADDED_D: tl.constexpr, BLOCK_D: tl.constexpr
+):
+    """A block of codes of one stage."""
+    k = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    square = tl.zeros([BLOCK], tl.float32)
+    for start in range(0, PADDED_D, BLOCK_D):
+        code = _centred_codes(codes_ptr, shift_ptr, k, start + tl.arange(0, BLOCK_D), K, D, k < K)
+        square += tl.sum(code * code, 1)
+    # A code so far out that its square overflows never wins: zeros for it, and the bias of padding.
+    real = (k < K) & (square < 1e36)
+
+    square = tl.zeros([BLOCK], tl.float32)
+    residual_square = tl.zeros([BLOCK], tl.float32)
+    for start in range(0, PADDED_D, BLOCK_D):
+        d = start + tl.arange(0, BLOCK_D)
+        code = _centred_codes(codes_ptr, shift_ptr, k, d, K, D, real)
+        high, low, residual = split(-code)
+        square += tl.sum(code * code, 1)
+        residual_square += tl.sum(residual * residual, 1)
+        at = split_ptr + k[:, None] * (2 * PADDED_D) + d[None, :]
+        tl.store(at, low)
+        tl.store(at + PADDED_D, high)
+
+    norm, residual = tl.sqrt(square), tl.sqrt(residual_square)
+    bias = tl.where(real, 0.5 * square, PADDING_BIAS)
+    bias_bound = kappa * (0.5 * square)
+    store_code_extra(extra_ptr, k, k < K, bias, norm, residual, bias_bound)
+    store_group_bounds(bounds_ptr, tl.program_id(0), norm, residual, bias_bound)
+
+
+@triton.jit
+def _largest_norms_kernel(stages_ptr, bounds_ptr, largest_ptr, GROUPS: tl.constexpr, STEP: tl.constexpr):
     # largest :: [Q] fp32: of the groups of a stage, GROUPS a tile
     _, _, first_tile, tiles = stage(stages_ptr, tl.program_id(0))
-    largest = tl.zeros([BLOCK], tl.float32)
-    for start in range(0, tiles * GROUPS, BLOCK):
-        group = start + tl.arange(0, BLOCK)
+    largest = tl.zeros([STEP], tl.float32)
+    for start in range(0, tiles * GROUPS, STEP):
+        group = start + tl.arange(0, STEP)
         at = bounds_ptr + (first_tile * GROUPS + group).to(tl.int64) * 4
         largest = tl.maximum(largest, tl.load(at, mask=group < tiles * GROUPS, other=0.0))
     tl.store(largest_ptr + tl.program_id(0), tl.max(largest, 0))
@@ -111,9 +160,9 @@ def prepare_stages(codebooks: torch.Tensor, sizes: list[int], config: ResidualCo
     padded = [-(-size // config.block_k) * config.block_k for size in sizes]
     stages = torch.empty((len(sizes), COLUMNS.value), dtype=torch.int32, device=codebooks.device)
     shift = codebooks.new_empty((len(sizes), dimension))
-    split = codebooks.new_empty((sum(padded), 2, config.padded_d), dtype=torch.bfloat16)
-    extra = split.new_empty((sum(padded), EXTRA))
-    bounds = codebooks.new_empty((sum(padded) // GROUP, 4))
+    split = codebooks.new_empty((sum(padded), 2, config.block_d), dtype=torch.bfloat16)
+    extra = split.new_empty((sum(padded), EXTRA.value))
+    bounds = codebooks.new_empty((sum(padded) // GROUP.value, 4))
     stride = code_stride(dimension, config.block_d)
     codes = codebooks if stride == dimension else torch.nn.functional.pad(codebooks, (0, stride - dimension))
     largest = codebooks.new_empty(len(sizes))
@@ -123,12 +172,12 @@ def prepare_stages(codebooks: torch.Tensor, sizes: list[int], config: ResidualCo
         codebooks, stages, shift, dimension,
         SIZES=tuple(sizes), BLOCK_K=config.block_k, SAMPLE=SAMPLE, BLOCK_D=block_d, num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
-    _prepare_stages_kernel[(max(padded) // (8 * GROUP_STEPS), len(sizes))](
+    _prepare_stages_kernel[(max(padded) // BLOCK.value, len(sizes))](
         codebooks, stages, shift, split, extra, bounds, dimension, kappa,
-        PADDED_D=config.padded_d, BLOCK_D=min(config.block_d, 64), BLOCK_K=config.block_k,
-        EXTRA=EXTRA, GROUP_STEPS=GROUP_STEPS, num_warps=8, enable_fp_fusion=True,
+        PADDED_D=config.block_d, BLOCK_D=min(config.block_d, 64), BLOCK_K=config.block_k,
+        num_warps=8, enable_fp_fusion=True,
     )  # fmt: skip
     _largest_norms_kernel[(len(sizes),)](
-        stages, bounds, largest, GROUPS=config.block_k // GROUP, BLOCK=512, num_warps=4, enable_fp_fusion=True
+        stages, bounds, largest, GROUPS=config.block_k // GROUP.value, STEP=512, num_warps=4, enable_fp_fusion=True
     )
     return PreparedStages(stages, codes, split, extra, bounds, largest, shift, kappa)

@@ -4,12 +4,12 @@
     squared_errors[q] = Σ_n ‖r_{q+1}‖²  over kept rows
 
 The rows of a program are fp32 on the chip from the first stage to the last; each stage splits them into bf16 parts,
-sweeps its codes and compares the winning ones with the rows again where they are (search.py, with rows that no memory
-holds). Written are indices, quantized and one partial error a stage and program: N·D·b read, N·D·b + 8·N·Q written,
-where a launch a stage would take 12·N·D more a stage. The loop over stages writes nothing. Neither the residuals nor
-[N, K] distances are built. x in fp16, bf16 or fp32, read and written through its strides; codes, residuals and errors
-in fp32; two runs agree bit for bit. A masked row gets index -1 and zeros, a row that is not finite index -1, NaNs and a
-NaN error. Reference: aevae_fast/reference.
+sweeps its codes and compares the winning ones with the rows again where they are (residual_search.py). Written are
+indices, quantized and one partial error a stage and program: N·D·b read, N·D·b + 8·N·Q written, where a launch a stage
+would take 12·N·D more a stage. The loop over stages writes nothing. Neither the residuals nor [N, K] distances are
+built. x in fp16, bf16 or fp32, read and written through its strides; codes, residuals and errors in fp32; two runs agree
+bit for bit. A masked row gets index -1 and zeros, a row that is not finite index -1, NaNs and a NaN error. Reference:
+aevae_fast/reference.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ import triton.language as tl
 
 from .configuration import architecture
 from .residual_by_stage import residual_by_stage
-from .residual_configuration import EXTRA, GROUP_STEPS, residual_config
+from .residual_columns import EXTRA, FAR, GROUP
+from .residual_configuration import residual_config
 from .residual_gradient import residual_statistics, residual_vector_quantize_backward
-from .residual_rows import FAR, bounds_of, extra_columns, split
-from .residual_search import certified_index, first_least
+from .residual_search import nearest_code_of_rows
 from .residual_stages import prepare_stages, stage
-from .residual_sweep import best_groups
-from .rows_on_chip import as_matrix, columns, load_codes, of_rows, sum_of_rows
 from .rows import after, row_pointers
+from .rows_on_chip import columns, load_codes, of_rows, sum_of_rows
 
 __all__ = ["residual_statistics", "residual_vector_quantize", "residual_vector_quantize_backward"]
 
@@ -36,39 +35,12 @@ FOUND, NOT_FINITE, MASKED = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
 
 @triton.jit
-def _nearest_code(
-    rows, found, shift, largest, split_ptr, extra_ptr, bounds_ptr, codes_ptr, K, tiles, kappa,
-    STRIDE: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
-):  # fmt: skip
-    """Nearest code of rows that no memory holds (rows_on_chip.py); -1 where not `found`."""
-    BLOCK_D: tl.constexpr = rows.shape[0] * rows.shape[1] * rows.shape[2] // found.shape[0]
-    centred = tl.where(of_rows(found), rows - shift, 0.0)
-    high, low, rest = split(centred)
-    square, low = sum_of_rows(centred * centred), low.to(tl.float32)
-    norm, factor, lift = bounds_of(
-        square, square, sum_of_rows(low * low), sum_of_rows(rest * rest), largest, kappa, True, False
-    )
-    norm = tl.where(found, norm, float("nan"))
-    high, low = as_matrix(high), as_matrix(low.to(tl.bfloat16))
-    extra = extra_columns(norm, factor, lift, EXTRA)
-    best, best_tile, second = best_groups(
-        tiles, high, low, extra, split_ptr, split_ptr, extra_ptr, False, BLOCK_D, BLOCK_D, BLOCK_K, EXTRA, True
-    )
-    lowest, slot = first_least(best)
-    return certified_index(
-        best, best_tile, second, lowest, slot, rows, norm, factor, lift, high, low, extra,
-        split_ptr, split_ptr, extra_ptr, bounds_ptr, codes_ptr, K, BLOCK_D, tiles, STRIDE,
-        True, False, BLOCK_D, BLOCK_D, BLOCK_K, GROUP_STEPS, EXTRA,
-    )  # fmt: skip
-
-
-@triton.jit
 def _residual_vector_quantize_kernel(
     x_ptr, mask_ptr, active_ptr, stages_ptr, shift_ptr, largest_ptr, split_ptr, extra_ptr, bounds_ptr, codes_ptr,
     quantized_ptr, indices_ptr, errors_ptr,
     N, S, Q, stride_xb, stride_xs, stride_xd, stride_qb, stride_qs, stride_qd, kappa,
     D: tl.constexpr, STRIDE: tl.constexpr, HAS_MASK: tl.constexpr, HAS_ACTIVE: tl.constexpr, PADDED_Q: tl.constexpr,
-    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, GROUP_STEPS: tl.constexpr, EXTRA: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     # x, quantized :: [B, S, D] fp16|bf16|fp32   mask :: [B, S] int8   active :: [] int64   stages :: [Q, 4] int32
     # shift :: [Q, D] fp32   largest :: [Q] fp32   codes :: [ΣK, STRIDE] fp32   indices :: [B, S, Q] int64
@@ -100,10 +72,9 @@ def _residual_vector_quantize_kernel(
         place = first_tile.to(tl.int64) * BLOCK_K
         shift = tl.load(shift_ptr + q * D + d, mask=d < D, other=0.0)
         codes = codes_ptr + first.to(tl.int64) * STRIDE
-        index = _nearest_code(
+        index = nearest_code_of_rows(
             residual, found, shift, tl.load(largest_ptr + q), split_ptr + place * (2 * BLOCK_D),
-            extra_ptr + place * EXTRA, bounds_ptr + place // (2 * GROUP_STEPS) * 4, codes, size, tiles, kappa,
-            STRIDE, BLOCK_K, GROUP_STEPS, EXTRA,
+            extra_ptr + place * EXTRA, bounds_ptr + place // GROUP * 4, codes, size, tiles, kappa, STRIDE, BLOCK_K,
         )  # fmt: skip
         # Carried, as an overflow may make a residual NaN; and a mask of bytes that reached the products of this stage
         # would have Triton lay them out for bytes.
@@ -164,7 +135,6 @@ def residual_vector_quantize(
         total, length, len(sizes), *x.stride(), *quantized.stride(), prepared.kappa,
         D=dimension, STRIDE=prepared.codes.shape[1], HAS_MASK=mask is not None, HAS_ACTIVE=active is not None,
         PADDED_Q=triton.next_power_of_2(len(sizes)), BLOCK_N=config.block_n, BLOCK_K=config.block_k,
-        BLOCK_D=config.block_d, GROUP_STEPS=GROUP_STEPS, EXTRA=EXTRA, num_warps=config.num_warps,
-        num_stages=config.num_stages, enable_fp_fusion=True,
+        BLOCK_D=config.block_d, num_warps=config.num_warps, num_stages=config.num_stages, enable_fp_fusion=True,
     )  # fmt: skip
     return quantized, indices, errors.sum(0)

@@ -14,8 +14,9 @@ import triton
 import triton.language as tl
 
 from .configuration import CHAINS_PRODUCTS
-from .residual_codebook import CODE_STEP
 
+# Entries of a code that are read at once, 16 bytes.
+CODE_STEP = 4
 # The axis of rows.
 ROW = tl.constexpr(1 if CHAINS_PRODUCTS else 0)
 
@@ -66,4 +67,4 @@ def load_codes(codes_ptr, index, real, STRIDE: tl.constexpr, CHUNKS: tl.constexp
 
 def code_stride(dimension: int, block_d: int) -> int:
     """Numbers from a code to the next: whole reads of 16 bytes, and whole chunks, so that reads need no masks."""
-    return -(-dimension // CODE_STEP.value) * CODE_STEP.value if block_d == 16 else block_d
+    return -(-dimension // CODE_STEP) * CODE_STEP if block_d == 16 else block_d

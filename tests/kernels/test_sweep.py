@@ -1,0 +1,169 @@
+"""What the sweep certifies and leaves open, and that each kind of open row is settled: against float64."""
+
+import pytest
+import torch
+
+from aevae_fast.kernels import configuration, nearest_code
+from aevae_fast.kernels.settle import MANY, ROWS
+from aevae_fast.kernels.sweep import ALL_CODES
+
+from .cases import DTYPES, adversarial, check_indices, scores
+
+FAMILIES = ("sm_80", "sm_90", "sm_100", "gfx942")
+
+
+@pytest.fixture
+def as_on(monkeypatch, device):
+    """Lay the search out as for another GPU: its tiles, groups and columns; only the instructions are the interpreter's."""
+
+    def choose(arch: str) -> None:
+        if device.type == "cuda":
+            pytest.skip("a device has one layout")
+        monkeypatch.setattr(
+            nearest_code, "search_config", lambda d, _: configuration.search_config(d, arch)._replace(ptx=False)
+        )
+
+    return choose
+
+
+@pytest.fixture
+def in_one_part(monkeypatch):
+    """Few rows split the codebook; not here."""
+    monkeypatch.setattr(nearest_code, "splits_of", lambda rows, tiles, *_: (1, tiles))
+
+
+def swept(x: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
+    """Entries of rows [N, D]."""
+    indices = torch.empty(1, len(x), dtype=torch.int64, device=x.device)
+    return nearest_code.sweep(x[None], codebook, "euclidean", indices).entry.reshape(-1).cpu()
+
+
+def listed(entry: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of entries that list slots: whether in every tile, and the list."""
+    code = ALL_CODES.value - 1 - entry
+    return code % 2 == 1, code // 2
+
+
+@pytest.mark.parametrize("arch", FAMILIES)
+@pytest.mark.parametrize(
+    ("length", "dimension", "size"),
+    [(40, 8, 700), (40, 16, 700), (33, 24, 700), (50, 64, 1100), (140, 100, 600), (20, 256, 300), (9, 300, 300)],
+)
+def test_layout_of_each_family(arch, length, dimension, size, as_on, device):
+    as_on(arch)
+    torch.manual_seed(3)
+    x, codebook = torch.randn(1, length, dimension), torch.randn(size, dimension)
+    check_indices(nearest_code.nearest_code(x, codebook), x, codebook)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "dot"])
+@pytest.mark.parametrize("name", ["offset", "outlier code", "midway", "almost equal codes"])
+def test_adversarial_sets_in_the_layout_of_sm_90(name, metric, as_on, device):
+    as_on("sm_90")
+    rows, codebook = adversarial(name)
+    check_indices(nearest_code.nearest_code(rows, codebook, metric), rows, codebook, metric)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("dimension", "least"), [(8, 0.99), (16, 0.99), (32, 0.9), (64, 0.9)])
+def test_most_rows_are_certified(dimension, least, dtype, device):
+    torch.manual_seed(0)
+    x = torch.randn(512, dimension).to(DTYPES[dtype]).to(device)
+    codebook = torch.randn(1024, dimension).to(device)
+    entry = swept(x, codebook)
+    certified = entry >= 0
+    assert certified.double().mean() >= least
+    assert torch.equal(entry[certified], scores(x, codebook, "euclidean").argmin(1)[certified])
+
+
+def test_a_code_as_near_as_another_leaves_its_row_open(device, in_one_part):
+    torch.manual_seed(0)
+    codebook = torch.randn(512, 32)
+    x = (codebook[:256] + codebook[256:]) / 2 + 1e-6 * torch.randn(256, 32)
+    codebook[:256] = x + 1e-3 * (codebook[:256] - x)
+    codebook[256:] = x + 1e-3 * (codebook[256:] - x)
+    entry = swept(x.to(device), codebook.to(device))
+    assert (entry < -1).all()
+    check_indices(nearest_code.nearest_code(x[None].to(device), codebook.to(device)), x[None], codebook)
+
+
+def columns_apart(distance: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows [16, 64] and a codebook in which the nearest two codes of row n are n and n + distance."""
+    torch.manual_seed(1)
+    codebook = 4 * torch.randn(1024, 64)
+    x = codebook[:16] + 0.01 * torch.randn(16, 64)
+    codebook[distance : distance + 16] = codebook[:16] + 1e-5 * torch.randn(16, 64)
+    return x.to(device), codebook.to(device)
+
+
+def test_two_codes_at_one_place_of_two_tiles(device, in_one_part):
+    block = configuration.search_config(64, configuration.architecture(device)).block_k
+    x, codebook = columns_apart(block, device)
+    every_tile, _ = listed(swept(x, codebook))
+    assert every_tile.all()
+    check_indices(nearest_code.nearest_code(x[None], codebook), x[None], codebook)
+
+
+def test_two_codes_of_one_group(device, in_one_part):
+    x, codebook = columns_apart(16, device)  # two steps of 8 columns on
+    entry = swept(x, codebook)
+    every_tile, numbers = listed(entry)
+    bits = (len(codebook) // configuration.search_config(64, configuration.architecture(device)).group).bit_length()
+    assert not every_tile.any()
+    assert (numbers >> bits == 0).all()  # one group, and no more
+    check_indices(nearest_code.nearest_code(x[None], codebook), x[None], codebook)
+
+
+@pytest.mark.parametrize("rows", [1, MANY.value - 1, MANY.value, ROWS])
+def test_rows_that_want_all_codes(rows, device, in_one_part):
+    torch.manual_seed(2)
+    codebook = torch.randn(1024, 64)
+    codebook[::3] = codebook[0] + 1e-6 * torch.randn(342, 64)  # far more than LISTED groups in reach
+    x = torch.randn(ROWS, 64)
+    x[:rows] = codebook[0] + 1e-6 * torch.randn(rows, 64)
+    entry = swept(x.to(device), codebook.to(device))
+    assert ((entry == ALL_CODES.value) == (torch.arange(ROWS) < rows)).all()
+    check_indices(nearest_code.nearest_code(x[None].to(device), codebook.to(device)), x[None], codebook)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "dot"])
+@pytest.mark.parametrize("name", ["normal", "outlier code", "outlier row", "duplicated codes", "rows are codes"])
+def test_a_codebook_in_parts_gives_the_same(name, metric, monkeypatch, device):
+    torch.manual_seed(4)
+    rows, codebook = (torch.randn(1, 70, 16), torch.randn(400, 16)) if name == "normal" else adversarial(name)
+    x, codebook = rows.to(device), codebook.to(device)
+    parts = []
+    for count in (1, 2, 3):
+        monkeypatch.setattr(nearest_code, "splits_of", lambda rows, tiles, *_, count=count: split(tiles, count))
+        parts.append(nearest_code.nearest_code(x, codebook, metric))
+    for other in parts[1:]:
+        assert torch.equal(other, parts[0])
+
+
+def split(tiles: int, count: int) -> tuple[int, int]:
+    each = -(-tiles // min(count, tiles))
+    return -(-tiles // each), each
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(1, 4), (128, 4), (129, 2), (512, 1)])
+def test_few_rows_split_the_codebook(rows, expected):
+    config = configuration.search_config(64, "cpu")
+    splits, each = configuration.splits_of(rows, 32, config, torch.device("cpu"))
+    assert (splits, splits * each) == (expected, 32)
+
+
+def test_a_measured_table_takes_the_place_of_the_built_in_one(tmp_path, monkeypatch):
+    tile = configuration.Tile(64, 64, 0, 8, 4, 2)
+    path = tmp_path / "table.json"
+    path.write_text('{"sm_90": {"2147483648": %s}}' % str(tile._asdict()).replace("'", '"'))
+    monkeypatch.setenv(configuration.VARIABLE, str(path))
+    configuration.search_config.cache_clear()
+    try:
+        assert configuration.search_config(64, "sm_90") == configuration.layout(64, tile, "sm_90")
+        assert configuration.search_config(64, "sm_80") != configuration.layout(64, tile, "sm_80")
+        path.write_text('{"sm_90": {"64": {"block": 3}}}')
+        configuration.search_config.cache_clear()
+        with pytest.raises(ValueError, match=configuration.VARIABLE):
+            configuration.search_config(64, "sm_90")
+    finally:
+        configuration.search_config.cache_clear()
