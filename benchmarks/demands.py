@@ -9,13 +9,12 @@ from typing import NamedTuple
 from .cases import Case, LatentCase
 from .cost_model import Demand
 from .devices import Device
-from .instruction_counts import Report, counts, programs_a_processor
+from .evidence import Again, Evidence, compared_again, counts, programs_a_processor
 from .roofline import BYTES, latent_bytes, step_bytes
 
-# Assumed, as records of time do not show it: rows that the sweep leaves open, where codes are in one part (11 bits) and
-# in three products (22 bits); and the codes that such a row is compared with in fp32, two groups of sixteen.
-OPEN_SHARE, OPEN_SHARE_IN_PARTS = 0.05, 0.003
-CODES_OF_OPEN_ROW = 32
+# Assumed where the certificate's arithmetic is not recorded: rows that the sweep leaves open, with codes in one part
+# (11 bits) and in three products (22 bits); and groups of codes that such a row is compared with.
+_OPEN_ROWS, _GROUPS_OF_OPEN_ROW = {1: 0.05, 3: 0.003}, 2
 # Launches beside the kernels proper, counted in the operations that PyTorch is asked for: the loss of a step takes four
 # (error summed, weighed; two buffers filled), its gradient three (two weights, a buffer filled), the statistics twelve
 # beside one kernel for the sums in chunks (cast, eight of a radix sort, range, search, two that join), the EMA nine.
@@ -26,75 +25,105 @@ _CHUNK = 32  # rows a chunk of the statistics: a 0/1 product in fp32, so many mu
 
 
 class Tiles(NamedTuple):
-    """Rows and codes of a tile of the search, and warps of a program."""
+    """How the search is laid out at a D: rows and codes of a tile, warps of a program; fp16 columns that the product is
+    deep, bias and bounds among them; parts of a code; codes of a group; whether rows too are read as columns, anew for
+    each tile of codes."""
 
     block_n: int
     block_k: int
     num_warps: int
+    depth: int
+    parts: int = 1
+    group: int = 16
+    streamed: bool = False
 
 
 def search_tiles(dim: int, target: str) -> Tiles:
-    """The tiles of the search at that D on that target: what `search_config` of the kernels will say, without needing
-    Triton to say it."""
-    return Tiles(128, 128 if dim > 128 else 256, 8) if target == "sm_90" else Tiles(128, 128, 8)
+    """What the kernels' own table says.
 
+    Raises:
+        ImportError: no Triton here, which the table needs.
+    """
+    from aevae_fast.kernels.code_columns import EXTRA
+    from aevae_fast.kernels.configuration import search_config
 
-def columns(dim: int) -> int:
-    """Depth of the product: up to 16 dimensions three parts and the bounds share 32 or 64 columns; up to 256 one part
-    is padded to a power of two, above to a multiple of 64, and 16 columns of bias and bounds stand beside it."""
-    if dim <= 16:
-        return 32 if dim <= 8 else 64
-    return 16 + (1 << (dim - 1).bit_length() if dim <= 256 else -(-dim // 64) * 64)
+    config = search_config(dim, target)
+    depth = config.columns + (0 if config.inline else EXTRA.value)
+    sizes = (config.block_n, config.block_k, config.num_warps, depth, config.parts, config.group, config.streamed)
+    return Tiles(*sizes)
 
 
 class Sweep(NamedTuple):
-    """How a search is cut: pairs of rows and codes that the device spends time on, padding and idle processors among
-    them, and how often a code's columns are read."""
+    """How a search is cut.
+
+    Attributes:
+        pairs: of rows and codes that the device spends time on, padding and idle processors among them.
+        code_reads: codes that programs read, in all.
+        splits: parts of the codebook.
+    """
 
     pairs: float
     code_reads: float
+    splits: int
 
 
 def cut(case: Case, tiles: Tiles, resident: int, processors: int) -> Sweep:
-    """A program takes a block of rows and, where blocks are fewer than the device has room for, a part of the codes.
-    Programs run in rounds of as many as there is room for; a round that is not full takes as long as a full one."""
+    """A program takes a block of rows and, where blocks are fewer than processors, a part of the codes. Programs run in
+    rounds of as many as there is room for, `resident` a processor; a round that is not full takes as long as a full
+    one."""
     room = resident * processors
     blocks, all_tiles = -(-case.rows // tiles.block_n), -(-case.codes // tiles.block_k)
-    splits = max(1, min(all_tiles, room // blocks))
-    each = -(-all_tiles // splits) * tiles.block_k
+    each = -(-all_tiles // min(all_tiles, max(1, processors // blocks)))
+    splits = -(-all_tiles // each)
     rounds = -(-blocks * splits // room)
-    return Sweep(rounds * room * tiles.block_n * each, blocks * splits * each)
+    codes = each * tiles.block_k
+    return Sweep(rounds * room * tiles.block_n * codes, blocks * splits * codes, splits)
 
 
-def search_demands(case: Case, device: Device, report: Report, gathers: bool = False) -> dict[str, Demand] | None:
-    """prepare: codebook → columns. sweep: tensor cores. settle: open rows again, in fp32, and with `gathers` the
-    quantized vectors and the loss. None where no configuration of the search is in the record."""
+def _again(case: Case, tiles: Tiles, evidence: Evidence) -> Again:
+    """As recorded; assumed where it is not."""
+    rows = _OPEN_ROWS[tiles.parts]
+    assumed = Again(rows, rows * _GROUPS_OF_OPEN_ROW * tiles.group)
+    return compared_again(evidence, case.dim, case.codes, tiles.parts) or assumed
+
+
+def search_demands(case: Case, device: Device, evidence: Evidence, gathers: bool = False) -> dict[str, Demand] | None:
+    """prepare: codebook → columns; rows too, where they are streamed. sweep: tensor cores. settle: open rows again, in
+    fp32, and with `gathers` the quantized vectors and the loss. None where no configuration of the search is recorded.
+    """
     rows, dim, codes, dtype = case
-    found = counts(report, device.target, "nearest_code", dim, f"{dtype} rows")
+    found = counts(evidence, device.target, "nearest_code", dim, f"{dtype} rows")
     if found is None:
         return None
-    tiles, depth, x = search_tiles(dim, device.target), columns(dim), rows * dim * BYTES[dtype]
+    tiles, x = search_tiles(dim, device.target), rows * dim * BYTES[dtype]
     sweep = cut(case, tiles, programs_a_processor(found, tiles.num_warps, device.shared), device.processors)
-    opened = rows * (OPEN_SHARE_IN_PARTS if dim <= 16 else OPEN_SHARE)
+    again, column_bytes = _again(case, tiles, evidence), 2 * tiles.depth
+    entries = 8 * rows if sweep.splits == 1 else (8 + 4 + 4) * rows * sweep.splits  # and lowest and reach of each split
+    prepare = Demand(memory=4 * codes * dim + column_bytes * codes)
+    swept, row_reads = x, 0.0
+    if tiles.streamed:
+        swept = rows * column_bytes
+        prepare = prepare._replace(memory=prepare.memory + x + swept, launches=2)
+        row_reads = sweep.code_reads / tiles.block_k * tiles.block_n
     return {
-        "prepare": Demand(memory=4 * codes * dim + 2 * codes * depth),
+        "prepare": prepare,
         "sweep": Demand(
-            memory=x + 8 * rows,
-            l2=2 * depth * sweep.code_reads,
-            flops=2 * depth * sweep.pairs,
+            memory=swept + entries,
+            l2=column_bytes * (sweep.code_reads + row_reads),
+            flops=column_bytes * sweep.pairs,
             issued=found.issued * sweep.pairs,
             half=found.half * sweep.pairs,
         ),
         "settle": Demand(
-            memory=8 * rows + (2 * x if gathers else opened * (dim * BYTES[dtype] + 8)),
-            l2=opened * CODES_OF_OPEN_ROW * 4 * dim,
+            memory=entries + (2 * x + 8 * rows if gathers else again.rows * (x + 8 * rows)),
+            l2=again.codes * rows * 4 * dim,
         ),
     }
 
 
-def step_demands(case: Case, device: Device, report: Report) -> dict[str, Demand] | None:
+def step_demands(case: Case, device: Device, evidence: Evidence) -> dict[str, Demand] | None:
     """A training step: search with gather and loss, backward, statistics, EMA."""
-    search = search_demands(case, device, report, gathers=True)
+    search = search_demands(case, device, evidence, gathers=True)
     if search is None:
         return None
     moved = step_bytes(case)
@@ -110,13 +139,13 @@ def step_demands(case: Case, device: Device, report: Report) -> dict[str, Demand
     }
 
 
-def latent_demands(case: LatentCase, device: Device, report: Report) -> dict[str, Demand] | None:
+def latent_demands(case: LatentCase, device: Device, evidence: Evidence) -> dict[str, Demand] | None:
     """Sample and KL (the seed drawn, the KL summed and divided around it), its backward, and the two gradients joined
     into one of what the encoder gave: read and written once more."""
     elements, moved = case.rows * case.dim, latent_bytes(case)
     demands = {}
     for part, kernel, beside in (("sample and KL", "", 3), ("backward", "_bwd", 1)):
-        found = counts(report, device.target, f"reparameterize_kl{kernel}", case.dim, f"{case.dtype} chunk")
+        found = counts(evidence, device.target, f"reparameterize_kl{kernel}", case.dim, f"{case.dtype} chunk")
         if found is None:
             return None
         issued, half, special = (elements * each for each in found[:3])

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from .devices import device_named
-from .instruction_counts import Report
+from .evidence import Evidence
 from .plot_cases import draw_memory, draw_peers
 from .plot_style import save, shows
 from .plot_sweep import draw_sweep, series
@@ -53,7 +53,7 @@ class Plot(NamedTuple):
         return shows(folder / self.file, self.numbers)
 
 
-def plots(record: dict[str, Any], report: Report) -> list[Plot]:
+def plots(record: dict[str, Any], evidence: Evidence) -> list[Plot]:
     """What there is to draw of a record; what it holds nothing of is left out."""
     device = device_named(record["device"])
     name = f"benchmarks-{slug(record['device'], record['type'])}"
@@ -63,7 +63,7 @@ def plots(record: dict[str, Any], report: Report) -> list[Plot]:
     sweep = [entry for entry in cases if entry["kind"] == "sweep"]
 
     def predicted(entry: dict[str, Any]) -> float | None:
-        found = of_entry(entry, device, report) if device else None
+        found = of_entry(entry, device, evidence) if device else None
         return found.seconds * 1e3 if found else None
 
     found = []

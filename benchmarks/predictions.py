@@ -1,6 +1,7 @@
 """The cost model beside what was measured; where no GPU was, its predictions alone, under a heading that says so."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ from .case_types import AnyCase, Case, LatentCase
 from .cost_model import Prediction, predict
 from .demands import latent_demands, search_demands, step_demands
 from .devices import DEVICES, Device, device_named
-from .instruction_counts import Report
+from .evidence import Evidence
 from .record import OURS, YARDSTICK
 from .roofline import Work, floor_seconds, latent_work, search_work, step_bytes, step_work
 from .tables import digits, sizes, table
@@ -42,26 +43,29 @@ UNMEASURED: list[tuple[str, AnyCase]] = [
 _PASSES = 2
 
 
-def prediction(kind: str, case: AnyCase, device: Device, report: Report) -> Prediction | None:
-    """Seconds of that case by the model; None where the model or the record of compiled kernels does not reach."""
-    demands = _KINDS[kind].demands(case, device, report) if kind in _KINDS else None
+def prediction(kind: str, case: AnyCase, device: Device, evidence: Evidence) -> Prediction | None:
+    """Seconds of that case by the model; None where the model or the record of compiled kernels does not reach, or
+    where there is no Triton, without which the kernels' table of tiles cannot be read."""
+    if kind not in _KINDS or not find_spec("triton"):
+        return None
+    demands = _KINDS[kind].demands(case, device, evidence)
     return predict(demands, device) if demands else None
 
 
-def of_entry(entry: dict[str, Any], device: Device, report: Report) -> Prediction | None:
+def of_entry(entry: dict[str, Any], device: Device, evidence: Evidence) -> Prediction | None:
     """Of a case in a record."""
     if entry["kind"] not in _KINDS:
         return None
     case = _KINDS[entry["kind"]].case
-    return prediction(entry["kind"], case(*(entry[field] for field in case._fields)), device, report)
+    return prediction(entry["kind"], case(*(entry[field] for field in case._fields)), device, evidence)
 
 
-def unmeasured(name: str, report: Report) -> list[str]:
+def unmeasured(name: str, evidence: Evidence) -> list[str]:
     """Predictions for a device that nothing was measured on, in microseconds; nothing where nothing is recorded."""
     device = DEVICES[name]
     rows = [["", "N, D (, K)", "input", "floor", "predicted", "if all overlapped", "predicted / floor", "mostly"]]
     for kind, case in UNMEASURED:
-        found = prediction(kind, case, device, report)
+        found = prediction(kind, case, device, evidence)
         floor = floor_seconds(_KINDS[kind].work(case), name)
         if found is None or floor is None:
             continue
@@ -90,14 +94,14 @@ def step_traffic() -> list[str]:
     return ["### Bytes of a training step, counted", text, table(rows)]
 
 
-def gpu_comparison(record: dict[str, Any], report: Report) -> list[str]:
+def gpu_comparison(record: dict[str, Any], evidence: Evidence) -> list[str]:
     """Predicted and measured of each case of a GPU's record, in microseconds, and the model's error. Measured is the
     time of a replayed graph, where there is one: the model knows launches, not what Python takes to ask for them."""
     device = device_named(record["device"])
     rows = [["", "N, D (, K)", "input", "predicted", "if all overlapped", "measured", "predicted / measured", "mostly"]]
     ratios = []
     for entry in record["cases"]:
-        found = of_entry(entry, device, report) if device else None
+        found = of_entry(entry, device, evidence) if device else None
         if found is None:
             continue
         measured = _measured(entry)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .compile_table import compile_tables
-from .instruction_counts import Report
+from .evidence import Evidence, read_evidence
 from .plots import DOCS, Plot, plots
 from .predictions import cpu_comparison, gpu_comparison, step_traffic, unmeasured
 from .record import OURS, RESULTS, origin, read_records
@@ -45,17 +45,17 @@ _MEMORY = {
 
 def render(records: list[dict[str, Any]], folder: Path | None = None) -> str:
     """Markdown for these records and for the other reports in `folder`."""
-    compiled = _compiled_record(folder)
-    parts = [part for record in records for part in _sections(record, compiled["targets"])]
-    if compiled["targets"]:
+    evidence = read_evidence(folder) if folder else Evidence({})
+    parts = [part for record in records for part in _sections(record, evidence)]
+    if evidence.targets:
         measured = any(record["type"] == "cuda" for record in records)
-        parts += [*([] if measured else unmeasured(_PREDICTED, compiled["targets"])), *step_traffic()]
+        parts += [*([] if measured else unmeasured(_PREDICTED, evidence)), *step_traffic()]
     if folder:
-        parts += [*vq_training(folder), *vae_training(folder), *_compiled(compiled)]
+        parts += [*vq_training(folder), *vae_training(folder), *_compiled(folder)]
     return "\n\n".join(parts)
 
 
-def _sections(record: dict[str, Any], compiled: Report) -> list[str]:
+def _sections(record: dict[str, Any], evidence: Evidence) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if version)
     parts = [f"### {record['device']}", f"{versions}; {origin(record)}"]
     for kind, title in _TITLES.items():
@@ -66,22 +66,18 @@ def _sections(record: dict[str, Any], compiled: Report) -> list[str]:
     memory = [entry for entry in record["cases"] if entry["kind"] in _MEMORY]
     if memory:
         parts += ["**Peak memory** beyond the inputs, MiB", _memory_table(memory)]
-    parts += gpu_comparison(record, compiled) if record["type"] == "cuda" else cpu_comparison(record)
-    for plot in plots(record, compiled):
+    parts += gpu_comparison(record, evidence) if record["type"] == "cuda" else cpu_comparison(record)
+    for plot in plots(record, evidence):
         parts += [f"**{plot.caption}**", f"![{plot.caption}](docs/{plot.file})"]
     return parts
 
 
-def _compiled_record(folder: Path | None) -> dict[str, Any]:
-    """Of `benchmarks.compile_report`; without targets where there is none."""
-    file = folder / "compile_report.json" if folder else None
-    return json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else {"targets": {}}
-
-
-def _compiled(record: dict[str, Any]) -> list[str]:
-    """What search and Gaussian bottleneck cost on GPUs that were not there."""
-    if not record["targets"]:
+def _compiled(folder: Path) -> list[str]:
+    """What search and Gaussian bottleneck cost on GPUs that were not there, from `benchmarks.compile_report`."""
+    file = folder / "compile_report.json"
+    if not file.is_file():
         return []
+    record = json.loads(file.read_text(encoding="utf-8"))
     text = f"Instructions, counted in the machine code (Triton {record['triton']})"
     tables = [part for title, rows in compile_tables(record) for part in (title, table(rows))]
     return ["### Kernels, compiled for GPUs that were not there", text, *tables]
@@ -156,8 +152,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _pictures(records: list[dict[str, Any]], folder: Path) -> list[Plot]:
-    compiled = _compiled_record(folder)["targets"]
-    return [plot for record in records for plot in plots(record, compiled)]
+    evidence = read_evidence(folder)
+    return [plot for record in records for plot in plots(record, evidence)]
 
 
 if __name__ == "__main__":

@@ -11,18 +11,19 @@ from benchmarks import report
 from benchmarks.case_types import AnyCase, Case, LatentCase
 from benchmarks.cases import SWEEP, along
 from benchmarks.devices import DEVICES
+from benchmarks.evidence import Evidence, read_evidence
 from benchmarks.plot_sweep import floor, series
 from benchmarks.plots import plots
 from benchmarks.predictions import UNMEASURED, cpu_comparison, gpu_comparison, prediction, unmeasured
 from benchmarks.record import RESULTS
-from tests.benchmarks.fake_records import COMPILED, entry, memory, record
+from tests.benchmarks.fake_records import COMPILED, EVIDENCE, entry, memory, record
 
 H100 = "NVIDIA H100 80GB HBM3"
-BASE = Case(65536, 64, 1024)
+BASE, NONE = Case(65536, 64, 1024), Evidence({})
 
 
 def microseconds(kind: str, case: AnyCase) -> float:
-    found = prediction(kind, case, DEVICES["H100"], COMPILED)
+    found = prediction(kind, case, DEVICES["H100"], EVIDENCE)
     assert found is not None
     return found.seconds * 1e6
 
@@ -48,15 +49,14 @@ def results(folder: Path, *records: dict[str, Any]) -> Path:
 
 
 def test_every_shape_is_predicted_from_the_committed_record() -> None:
-    compiled = json.loads((RESULTS / "compile_report.json").read_text(encoding="utf-8"))["targets"]
-    heading, text, rows = unmeasured("H100", compiled)
+    heading, text, rows = unmeasured("H100", read_evidence(RESULTS))
     assert heading == "### H100: unmeasured predictions"
     assert "not measured" in text
     assert len(rows.splitlines()) == 2 + len(UNMEASURED)
 
 
 def test_a_prediction_is_shown_in_microseconds_with_its_floor() -> None:
-    rows = unmeasured("H100", COMPILED)[2].splitlines()
+    rows = unmeasured("H100", EVIDENCE)[2].splitlines()
     (row,) = (row for row in rows if "nearest code | 65536, 64, 1024 | fp32" in row)
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[3] == "8.68"
@@ -88,17 +88,17 @@ def test_the_error_is_a_median_over_sweeps_too() -> None:
         entry("sweep", case, microseconds("sweep", case) / 4e3)
         for case in along(BASE, range(10, 14), range(0), range(0))
     ]
-    text = gpu_comparison(good | {"cases": good["cases"] + sweep}, COMPILED)
+    text = gpu_comparison(good | {"cases": good["cases"] + sweep}, EVIDENCE)
     assert "over 7 cases: 300%" in text[-1]  # four of seven are predicted four times too long
     assert len(text[1].splitlines()) == 2 + 3  # which the table leaves out
 
 
 def test_what_the_model_does_not_know_is_left_out() -> None:
-    assert gpu_comparison(gpu_record(1.0) | {"device": "some other GPU"}, COMPILED) == []
-    assert gpu_comparison(gpu_record(1.0), {}) == []
-    assert unmeasured("H100", {}) == []
+    assert gpu_comparison(gpu_record(1.0) | {"device": "some other GPU"}, EVIDENCE) == []
+    assert gpu_comparison(gpu_record(1.0), NONE) == []
+    assert unmeasured("H100", NONE) == []
     only = record(H100, "cuda", [entry("step", BASE, 1.0) | {"kind": "mixture"}])
-    assert gpu_comparison(only, COMPILED) == []
+    assert gpu_comparison(only, EVIDENCE) == []
 
 
 def test_a_model_of_a_cpu() -> None:
@@ -124,7 +124,7 @@ def test_plots_are_drawn_small_and_alike(tmp_path: Path) -> None:
         memory("search", BASE, {"aevae_fast": 12.0, "cdist + argmin": 4183.0}),
         *(entry("sweep", case, case.rows * case.codes * case.dim / 1e8) for case in SWEEP["smoke"]),
     ]
-    found = plots(record("Some CPU", "cpu", cases), {})
+    found = plots(record("Some CPU", "cpu", cases), NONE)
     assert [plot.file.removeprefix("benchmarks-cpu-some-cpu-") for plot in found] == [
         "sweep.png",
         "peers.png",
@@ -141,14 +141,14 @@ def test_plots_are_drawn_small_and_alike(tmp_path: Path) -> None:
         with Image.open(tmp_path / "a" / plot.file) as picture:
             assert min(picture.size) > 100
             assert picture.info.keys() <= {"Numbers", "dpi"}
-    changed = plots(record("Some CPU", "cpu", [entry("search", BASE, 1.5)]), {})
+    changed = plots(record("Some CPU", "cpu", [entry("search", BASE, 1.5)]), NONE)
     assert [plot.file for plot in changed] == [found[1].file]  # no sweep, no memory: no such plot
     assert not changed[0].is_in(tmp_path / "a")
 
 
 def test_a_gpu_s_sweep_is_drawn_with_the_model(tmp_path: Path) -> None:
     sweep = [entry("sweep", case, microseconds("sweep", case) / 1e3, floor=0.005) for case in SWEEP["smoke"]]
-    with_model, without = (plots(record(name, "cuda", sweep), COMPILED)[0] for name in (H100, "some other GPU"))
+    with_model, without = (plots(record(name, "cuda", sweep), EVIDENCE)[0] for name in (H100, "some other GPU"))
     assert with_model.numbers[1][0] == pytest.approx(microseconds("sweep", SWEEP["smoke"][0]) / 1e3)
     assert set(without.numbers[1]) == {None}
     with_model.write(tmp_path)

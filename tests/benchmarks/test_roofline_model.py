@@ -4,18 +4,18 @@ import pytest
 
 from benchmarks.cases import Case, LatentCase
 from benchmarks.cost_model import Demand, Terms, predict, terms
-from benchmarks.demands import Tiles, columns, cut, latent_demands, search_demands, search_tiles, step_demands
+from benchmarks.demands import Tiles, cut, latent_demands, search_demands, search_tiles, step_demands
 from benchmarks.devices import DEVICES, LAUNCH, MEMORY_SHARE, TENSOR_SHARE
-from benchmarks.instruction_counts import Counts, counts, programs_a_processor
+from benchmarks.evidence import Evidence
 from benchmarks.predictions import prediction
-from tests.benchmarks.fake_records import COMPILED
+from tests.benchmarks.fake_records import EVIDENCE
 
 H100 = DEVICES["H100"]
 CLOCKS = 132 * 1.83e9  # of all processors, a second
 
 
 def search(*sizes: int, dtype: str = "fp32") -> float:
-    found = prediction("search", Case(*sizes, dtype), H100, COMPILED)
+    found = prediction("search", Case(*sizes, dtype), H100, EVIDENCE)
     assert found is not None
     return found.seconds
 
@@ -63,30 +63,44 @@ def test_kernels_follow_each_other() -> None:
 
 
 def test_a_round_that_is_not_full_costs_a_full_one() -> None:
-    tiles = Tiles(128, 256, 8)
+    tiles = Tiles(128, 256, 8, 80)
     full = cut(Case(128 * 132, 64, 1024), tiles, 1, 132)
-    assert full == (128 * 132 * 1024, 132 * 1024)  # every pair once; a block of rows reads all codes
-    assert cut(Case(128 * 132 + 1, 64, 1024), tiles, 1, 132) == (2 * full.pairs, 133 * 1024)
+    assert full == (128 * 132 * 1024, 132 * 1024, 1)  # every pair once; a block of rows reads all codes
+    assert cut(Case(128 * 132 + 1, 64, 1024), tiles, 1, 132) == (2 * full.pairs, 133 * 1024, 1)
     assert cut(Case(128 * 264, 64, 1024), tiles, 2, 132).pairs == 2 * full.pairs
     assert cut(Case(128 * 132, 64, 1000), tiles, 1, 132) == full  # codes padded to whole tiles
 
 
 def test_few_rows_split_the_codebook() -> None:
-    one = cut(Case(1, 256, 16384), Tiles(128, 128, 8), 1, 132)
-    assert one == (132 * 128 * 128, 16384)  # 128 programs of one tile each, four processors idle
+    one = cut(Case(1, 256, 16384), Tiles(128, 128, 8, 272), 1, 132)
+    assert one == (132 * 128 * 128, 16384, 128)  # 128 programs of one tile each, four processors idle
     assert search(1, 256, 16384) < search(128 * 132, 256, 16384) / 10
+
+
+def test_a_codebook_is_split_no_finer_than_its_tiles() -> None:
+    assert cut(Case(1024, 64, 1024), Tiles(128, 256, 8, 80), 1, 132).splits == 4
+    assert cut(Case(1024, 64, 7 * 256), Tiles(128, 256, 8, 80), 1, 40).splits == 4  # two, two, two and one
+    assert cut(Case(128 * 132, 64, 16384), Tiles(128, 256, 8, 80), 2, 132).splits == 1
 
 
 @pytest.mark.parametrize(
     ("dim", "depth"), [(1, 32), (8, 32), (9, 64), (16, 64), (17, 48), (64, 80), (100, 144), (256, 272), (300, 336)]
 )
-def test_columns(dim: int, depth: int) -> None:
-    assert columns(dim) == depth
+def test_tiles_are_those_of_the_kernels(dim: int, depth: int) -> None:
+    tiles = search_tiles(dim, "sm_90")
+    assert tiles.depth == depth
+    assert tiles.parts == (3 if dim <= 16 else 1)
+    assert tiles.streamed == (dim > 256)
 
 
-def test_tiles_are_those_of_the_search() -> None:
-    assert search_tiles(64, "sm_90")[:2] == (128, 256)
-    assert search_tiles(256, "sm_90")[:2] == (128, 128)
+def test_rows_that_are_streamed_are_read_for_each_tile() -> None:
+    case = Case(128 * 132, 300, 1024)
+    demands = search_demands(case, H100, EVIDENCE)
+    assert demands is not None
+    tiles = search_tiles(300, "sm_90")
+    codes, rows = 132 * 1024, 132 * 128 * (1024 // tiles.block_k)
+    assert demands["sweep"].l2 == 2 * 336 * (codes + rows)
+    assert demands["prepare"].launches == 2
 
 
 @pytest.mark.parametrize("place", [pytest.param(0, id="N"), pytest.param(1, id="D"), pytest.param(2, id="K")])
@@ -111,7 +125,7 @@ def test_more_work_takes_longer(place: int) -> None:
     ],
 )
 def test_what_dominates(kind: str, case: Case | LatentCase, mostly: str) -> None:
-    found = prediction(kind, case, H100, COMPILED)
+    found = prediction(kind, case, H100, EVIDENCE)
     assert found is not None
     assert found.mostly == mostly
     assert found.overlapped <= found.seconds
@@ -119,13 +133,15 @@ def test_what_dominates(kind: str, case: Case | LatentCase, mostly: str) -> None
 
 def test_slow_loops_are_dominated_by_comparisons() -> None:
     slow = {"per_pair": 20.0, "per_pair_by_opcode": {"VIMNMX": 9.0}, "registers": 230, "shared": 0}
-    found = prediction("search", Case(65536, 64, 1024), H100, {"sm_90": {"nearest_code D=64 fp32 rows": slow}})
+    found = prediction(
+        "search", Case(65536, 64, 1024), H100, Evidence({"sm_90": {"nearest_code D=64 fp32 rows": slow}})
+    )
     assert found is not None
     assert found.mostly == "comparisons"
 
 
 def test_l2_counts_the_codebook_once_a_block_of_rows() -> None:
-    demands = search_demands(Case(128 * 132, 64, 1024), H100, COMPILED)
+    demands = search_demands(Case(128 * 132, 64, 1024), H100, EVIDENCE)
     assert demands is not None
     assert demands["sweep"].l2 == 132 * 1024 * 80 * 2
     assert demands["sweep"].flops == 2 * 128 * 132 * 1024 * 80
@@ -134,50 +150,16 @@ def test_l2_counts_the_codebook_once_a_block_of_rows() -> None:
 
 def test_a_step_gathers_and_moves_more_than_its_search() -> None:
     case = Case(65536, 64, 1024)
-    search, step = search_demands(case, H100, COMPILED), step_demands(case, H100, COMPILED)
+    search, step = search_demands(case, H100, EVIDENCE), step_demands(case, H100, EVIDENCE)
     assert search is not None
     assert step is not None
-    assert step["settle"].memory == 8 * 65536 + 2 * 65536 * 64 * 4
+    assert step["settle"].memory == 2 * 8 * 65536 + 2 * 65536 * 64 * 4
     assert {name: step[name] for name in ("prepare", "sweep")} == {name: search[name] for name in ("prepare", "sweep")}
     assert sum(demand.launches for demand in step.values()) > 3 * sum(demand.launches for demand in search.values())
 
 
 def test_a_bottleneck_joins_its_gradients() -> None:
-    demands = latent_demands(LatentCase(10, 256), H100, COMPILED)
+    demands = latent_demands(LatentCase(10, 256), H100, EVIDENCE)
     assert demands is not None
     assert [demand.memory for demand in demands.values()] == [3 * 10240 + 40, 5 * 10240, 4 * 10240]
     assert demands["backward"].special == 3 * 2560
-
-
-def test_counts_of_the_next_larger_dimension() -> None:
-    entries = {f"nearest_code D={dim} fp32 rows": _entry(dim) for dim in (8, 64, 128)}
-    report = {"sm_90": entries | {"nearest_code D=32 bf16 rows": _entry(1), "other D=32 fp32 rows": _entry(2)}}
-    found = [counts(report, "sm_90", "nearest_code", dim, "fp32 rows") for dim in (8, 9, 64, 100, 300)]
-    assert [each and each.issued for each in found] == [8, 64, 64, 128, 128]
-    assert counts(report, "sm_90", "nearest_code", 64, "fp16 rows") is None
-    assert counts(report, "sm_80", "nearest_code", 64, "fp32 rows") is None
-    assert prediction("search", Case(1, 64, 64), DEVICES["A100"], report) is None
-
-
-def _entry(per_pair: float) -> dict[str, object]:
-    return {"per_pair": per_pair, "per_pair_by_opcode": {}, "registers": 230, "shared": 0}
-
-
-def test_opcodes_go_at_their_rates() -> None:
-    opcodes = {"VIMNMX3": 0.5, "SEL": 0.25, "UIADD3": 4.0, "MUFU": 0.125, "FFMA": 8.0}
-    report = {"sm_90": {"k D=8 x": _entry(13.0) | {"per_pair_by_opcode": opcodes}}}
-    assert counts(report, "sm_90", "k", 8, "x") == Counts(13.0, 0.75, 0.125, 230, 0)
-
-
-@pytest.mark.parametrize(
-    ("registers", "shared", "warps", "programs"),
-    [
-        pytest.param(230, 184320, 8, 1, id="registers"),
-        pytest.param(64, 0, 4, 8, id="more of them"),
-        pytest.param(32, 100 << 10, 4, 2, id="shared memory"),
-        pytest.param(16, 0, 8, 8, id="warps"),
-        pytest.param(255, 230 << 10, 16, 1, id="one at least"),
-    ],
-)
-def test_programs_beside_each_other(registers: int, shared: int, warps: int, programs: int) -> None:
-    assert programs_a_processor(Counts(1, 1, 0, registers, shared), warps, H100.shared) == programs
