@@ -10,6 +10,7 @@ from .products import Product, float32_product
 from .sweep import CERTIFIED, sweep
 
 _SCORES = 1 << 19  # that a block of rows has
+_FEW = 256  # codes that are all compared at once
 _ELEMENTS = 1 << 19  # of the differences held at a time
 
 
@@ -28,13 +29,10 @@ def search(x: Tensor, codes: Codes, product: Product = float32_product) -> Answe
 
 def _block(x: Tensor, codes: Codes, product: Product) -> Answer:
     kind, code, candidates = sweep(x, codes, product)
-    row, group = torch.nonzero(candidates.T, as_tuple=True)
-    distance = torch.full(kind.shape, torch.inf)
-    found = torch.where(kind == CERTIFIED, code, len(codes.exact))
-    step = max(1, _ELEMENTS // (2 * codes.scheme.steps * codes.scheme.dim))
-    for r, g in zip(row.split(step), group.split(step), strict=True):
-        _compare(x, r, g, codes, distance, found)
-    return Answer(found, kind, *candidate_counts(candidates, codes))
+    at = torch.nonzero(kind != CERTIFIED)[:, 0]
+    compare = _compare_all if len(codes.order) <= _FEW else _compare_pairs
+    code[at] = compare(x[at].float(), candidates[:, at], codes)
+    return Answer(code, kind, *candidate_counts(candidates, codes))
 
 
 def candidate_counts(candidates: Tensor, codes: Codes) -> tuple[Tensor, Tensor]:
@@ -43,16 +41,35 @@ def candidate_counts(candidates: Tensor, codes: Codes) -> tuple[Tensor, Tensor]:
     return candidates.sum(0), (candidates * real[:, None]).sum(0)
 
 
-def _compare(x: Tensor, row: Tensor, group: Tensor, codes: Codes, distance: Tensor, found: Tensor) -> None:
-    """Pairs of a row and a group: lowers `distance` and `found`, both [n]."""
+def _compare_all(x: Tensor, candidates: Tensor, codes: Codes) -> Tensor:
+    """x [n, D], candidates [groups, n] → [n] int64. Takes the distance to every code: with few, the cheaper way."""
     size = len(codes.exact)
-    code = codes.order.view(-1, 2 * codes.scheme.steps)[group]
-    at, to = x[row].float()[:, None], codes.exact[code.clamp_max(size - 1)]
-    each = (at - to).square().sum(2) if codes.metric == "euclidean" else -(at * to).sum(2)
-    each = torch.where(code < size, each, torch.inf)
-    least = each.amin(1)
-    first = torch.where((each == least[:, None]) & (code < size), code, size).amin(1)
-    before = distance.clone()
-    distance.scatter_reduce_(0, row, least, "amin")
-    found[distance < before] = size
-    found.scatter_reduce_(0, row, torch.where(least == distance[row], first, size), "amin")
+    distance = x.new_zeros(len(codes.order), len(x))
+    for at, to in zip(x.T, codes.exact[codes.order.clamp_max(size - 1)].T, strict=True):
+        term = at - to[:, None] if codes.metric == "euclidean" else at * to[:, None]
+        distance += term.square_() if codes.metric == "euclidean" else term.neg_()
+    distance.unflatten(0, (len(candidates), -1)).masked_fill_(~candidates[:, None], torch.inf)
+    distance[codes.order >= size] = torch.inf
+    least = distance.amin(0)
+    place = torch.where(distance == least, codes.order[:, None].float(), float(size))
+    return place.amin(0).long()
+
+
+def _compare_pairs(x: Tensor, candidates: Tensor, codes: Codes) -> Tensor:
+    """The same, of candidates alone."""
+    size = len(codes.exact)
+    row, group = torch.nonzero(candidates.T, as_tuple=True)
+    distance, found = torch.full((len(x),), torch.inf), torch.full((len(x),), size)
+    step = max(1, _ELEMENTS // (2 * codes.scheme.steps * codes.scheme.dim))
+    for r, g in zip(row.split(step), group.split(step), strict=True):
+        code = codes.order.view(-1, 2 * codes.scheme.steps)[g]
+        at, to = x[r][:, None], codes.exact[code.clamp_max(size - 1)]
+        each = (at - to).square().sum(2) if codes.metric == "euclidean" else -(at * to).sum(2)
+        each = torch.where(code < size, each, torch.inf)
+        least = each.amin(1)
+        first = torch.where((each == least[:, None]) & (code < size), code, size).amin(1)
+        before = distance.clone()
+        distance.scatter_reduce_(0, r, least, "amin")
+        found[distance < before] = size
+        found.scatter_reduce_(0, r, torch.where(least == distance[r], first, size), "amin")
+    return found

@@ -25,7 +25,7 @@ def photo_patches(n: int, dim: int, g: torch.Generator) -> Tensor:
     from sklearn.datasets import load_sample_images
 
     height, width = _PATCHES[dim]
-    images = torch.stack([torch.from_numpy(image) for image in load_sample_images().images]).float().mean(3) / 255
+    images = torch.stack([torch.tensor(image) for image in load_sample_images().images]).float().mean(3) / 255
     windows = images.unfold(1, height, 1).unfold(2, width, 1)
     place = [torch.randint(size, (n,), generator=g) for size in windows.shape[:3]]
     return windows[tuple(place)].flatten(1)
@@ -36,10 +36,20 @@ def photos(g: torch.Generator, n: int, size: int, dim: int) -> kinds.Case:
     return rows[:n], kinds.k_means(rows[n:], size, g, 3)
 
 
+def photo_features(g: torch.Generator, n: int, size: int, dim: int) -> kinds.Case:
+    """Patches of 8x8 through a random layer, ReLU and a second one, each row then normalized, as encoders end."""
+    rows = photo_patches(n + 2 * size + 4096, 64, g)
+    first, second = torch.randn(64, 256, generator=g) / 8, torch.randn(256, dim, generator=g) / 16
+    rows = torch.nn.functional.layer_norm((rows - rows.mean(0)) @ first, (256,)).relu() @ second
+    rows = torch.nn.functional.layer_norm(rows, (dim,))
+    return rows[:n], kinds.k_means(rows[n:], size, g, 3)
+
+
 _DATA: dict[str, kinds.Kind] = {
     "N(0, 1)": kinds.normal,
     "mixture, k-means": kinds.trained,
     "photo patches, k-means": photos,
+    "photo features, k-means": photo_features,
     "offset 1000 ± 0.01": kinds.offset,
     "tiny codes": kinds.tiny_codes,
     "codes 1 ulp apart": kinds.one_ulp,
@@ -67,13 +77,22 @@ def shares(rows: int) -> Iterator[dict[str, Any]]:
         for name, kind in _DATA.items():
             few = rows if size < 16384 else rows // 4
             x, codebook = kind(torch.Generator().manual_seed(dim), few, size, dim)
-            for product, dtype in (("float16", torch.float16), ("bfloat16", torch.bfloat16)):
-                scheme = scheme_for(dim, 1 if dtype == torch.bfloat16 else None, dtype)
-                entry = {"dim": dim, "codes": size, "data": name, "rows": len(x), "product": product}
-                yield {**entry, "parts": scheme.parts, "shares": measure(x, codebook, scheme)}
+            for scheme in _schemes(dim):
+                yield _entry(name, x, codebook, scheme)
     for dim, size in PARTS_SHAPES:
         for name in ("N(0, 1)", "mixture, k-means"):
             x, codebook = _DATA[name](torch.Generator().manual_seed(dim), rows // 2, size, dim)
             for parts in (1, 3):
-                entry = {"dim": dim, "codes": size, "data": name, "rows": len(x), "product": "float16", "parts": parts}
-                yield {**entry, "shares": measure(x, codebook, scheme_for(dim, parts))}
+                yield _entry(name, x, codebook, scheme_for(dim, parts))
+
+
+def _schemes(dim: int) -> tuple[Scheme, ...]:
+    """What the search takes, one product of bfloat16, and three parts where it takes one."""
+    taken, bfloat = scheme_for(dim), scheme_for(dim, 1, torch.bfloat16)
+    return (taken, bfloat) if taken.parts == 3 else (taken, bfloat, scheme_for(dim, 3))
+
+
+def _entry(name: str, x: Tensor, codebook: Tensor, scheme: Scheme) -> dict[str, Any]:
+    case = {"dim": scheme.dim, "codes": len(codebook), "data": name, "rows": len(x)}
+    product = {"product": str(scheme.dtype).removeprefix("torch."), "parts": scheme.parts}
+    return {**case, **product, "shares": measure(x, codebook, scheme)}
