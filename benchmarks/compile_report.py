@@ -38,6 +38,8 @@ MAIN = ("sm_80", "sm_90", "sm_100", "gfx942")
 def brief_cases(arch: str) -> Iterator[Case]:
     """One of each kernel, for a test."""
     yield search_case("nearest_code", 64, "fp32", "rows", arch)
+    yield search_case("nearest_code", 256, "bf16", "rows", arch)
+    yield search_case("settle", 64, "fp32", "rows", arch)
     yield search_case("vector_quantize", 256, "bf16", "rows", arch)
     yield from row_cases("fp32", 64, "rows", arch)
     yield from code_cases(64, arch)
@@ -50,17 +52,22 @@ def main_cases(arch: str) -> Iterator[Case]:
     full = arch == "sm_90"
     wide = tuple(d for d in DIMENSIONS if d >= 8 and d not in (17, 1024))
     for dimension, dtype in itertools.product(wide if full else (16, 64, 100, 256, 768), ("fp32", "bf16")):
-        yield search_case("vector_quantize", dimension, dtype, "rows", arch)
-        if full or dimension in (64, 256):
-            yield search_case("nearest_code", dimension, dtype, "rows", arch)
+        yield search_case("nearest_code", dimension, dtype, "rows", arch)
+        if dimension in (64, 256):
+            yield search_case("settle", dimension, dtype, "rows", arch)
+            yield search_case("vector_quantize", dimension, dtype, "rows", arch)
     for dimension in (64, 256) if full else (64,):
-        yield search_case("vector_quantize", dimension, "fp16", "rows", arch)
-        yield search_case("vector_quantize", dimension, "fp32", "channels", arch)
+        for kernel in ("nearest_code", "vector_quantize"):
+            yield search_case(kernel, dimension, "fp16", "rows", arch)
+            yield search_case(kernel, dimension, "fp32", "channels", arch)
+        yield search_case("nearest_code", dimension, "fp32", "rows", arch, split=True)
+        yield search_case("settle", dimension, "fp32", "rows", arch, split=True)
         for dtype in ("fp32", "bf16") if full else ("fp32",):
             yield from row_cases(dtype, dimension, "rows", arch)
         yield from code_cases(dimension, arch)
     for metric in ("cosine", "dot") if full else ():
-        yield search_case("vector_quantize", 64, "fp32", "rows", arch, metric)
+        yield search_case("nearest_code", 64, "fp32", "rows", arch, metric)
+        yield search_case("settle", 64, "fp32", "rows", arch, metric)
     yield from gaussian_cases(arch)
     yield from mixture_cases()
     yield from scalar_cases()
@@ -75,10 +82,14 @@ def main_cases(arch: str) -> Iterator[Case]:
 def every_search(arch: str) -> Iterator[Case]:
     """The search kernels at each D, dtype, layout and metric."""
     for dimension, dtype, layout in itertools.product(DIMENSIONS, DTYPES, LAYOUTS):
-        for kernel, metric in itertools.product(("nearest_code", "vector_quantize"), METRICS):
+        for kernel, metric in itertools.product(("nearest_code", "settle", "vector_quantize"), METRICS):
             yield search_case(kernel, dimension, dtype, layout, arch, metric)
-        if layout == "rows" and dtype != "fp16":
-            yield search_case("vector_quantize", dimension, dtype, layout, arch, masked=False)
+        if layout == "rows" and dtype == "fp32":
+            for kernel in ("nearest_code", "settle", "vector_quantize"):
+                yield search_case(kernel, dimension, dtype, layout, arch, split=True)
+    for dimension in DIMENSIONS:
+        yield from (case for case in code_cases(dimension, arch, METRICS) if case.name.startswith("code_columns"))
+        yield from (case for case in row_cases("fp32", dimension, "rows", arch) if case.name.startswith("split_rows"))
 
 
 def every_case(arch: str) -> Iterator[Case]:

@@ -28,9 +28,9 @@ TARGETS = {
     "gfx942 large": GPUTarget("hip", "gfx942", 64),  # tensors past 2 GB
 }
 TENSOR_CORE = re.compile(r"(HGMMA|HMMA|UTCHMMA|UTCQMMA|v_mfma)")
-GLOBAL_ACCESS = re.compile(r"(LDG|LDGSTS|STG|global_load|global_store|buffer_load|buffer_store)(?!DEPBAR)")
+GLOBAL_ACCESS = re.compile(r"(LDG|LDGSTS|UTMALDG|STG|global_load|global_store|buffer_load|buffer_store)(?!DEPBAR)")
 STORE = re.compile(r"(STG|RED|ATOMG?)\b|(global|buffer|flat)_(store|atomic)")
-READ = re.compile(r"(LDG|LDGSTS|global_load|buffer_load)(?!DEPBAR|STS)")
+READ = re.compile(r"(LDG|LDGSTS|UTMALDG|global_load|buffer_load)(?!DEPBAR|STS)")
 TYPE = re.compile(r"\*|[iu]\d|fp\d|tensordesc")
 
 
@@ -131,6 +131,8 @@ def access_bytes(op: str) -> int:
     """What a thread moves by one global access."""
     names = {"128": 16, "dwordx4": 16, "dwordx3": 12, "64": 8, "dwordx2": 8, "dword": 4, "U16": 2, "S16": 2}
     names |= {"ushort": 2, "short": 2, "U8": 1, "S8": 1, "ubyte": 1, "sbyte": 1, "byte": 1}
+    if op.startswith("UTMALDG"):  # the tensor memory accelerator moves a whole tile for one thread, in lines
+        return 16
     found = [names[part] for part in re.split(r"[._]", op) if part in names]
     return found[0] if found else 4
 

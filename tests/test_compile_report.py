@@ -20,13 +20,13 @@ from benchmarks import compile_record, compile_report  # noqa: E402
 ROOT = Path(__file__).parent.parent
 # Of one main loop, in instructions per (row, code) pair on sm_90; of the Gaussian forward pass, per element.
 LIMITS = {
-    "nearest_code D=64 bf16 rows": 2.3,
-    "vector_quantize D=64 bf16 rows": 2.3,
-    "nearest_code D=64 fp32 rows": 2.5,
-    "vector_quantize D=64 fp32 rows": 4.0,
-    "vector_quantize D=128 bf16 rows": 3.5,
-    "vector_quantize D=256 bf16 rows": 6.0,
-    "vector_quantize D=256 fp32 rows": 8.0,
+    "nearest_code D=16 bf16 rows": 1.6,
+    "nearest_code D=16 fp32 rows": 1.6,
+    "nearest_code D=64 bf16 rows": 2.0,
+    "nearest_code D=64 fp32 rows": 2.0,
+    "nearest_code D=128 fp32 rows": 2.5,
+    "nearest_code D=256 bf16 rows": 4.0,
+    "nearest_code D=256 fp32 rows": 4.0,
     "reparameterize_kl D=256 fp32 chunk": 50,
     "reparameterize_kl D=256 bf16 chunk": 50,
     "reparameterize_kl D=256 fp32 chunk std": 50,
