@@ -21,7 +21,7 @@ class Budget(NamedTuple):
 
 
 BUDGETS = {"cpu": Budget(60, 3, 12.0), "cuda": Budget(60, 50, 3.0), "smoke": Budget(2, 2, 1.0)}
-SWEEP_BUDGETS = {"cpu": Budget(15, 3, 1.5), "cuda": Budget(30, 20, 1.0), "smoke": BUDGETS["smoke"]}  # of many cases
+SWEEP_BUDGETS = {"cpu": Budget(15, 3, 1.0), "cuda": Budget(30, 20, 1.0), "smoke": BUDGETS["smoke"]}  # of many cases
 
 
 class Spread(NamedTuple):

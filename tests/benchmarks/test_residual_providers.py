@@ -72,7 +72,7 @@ def test_a_case_is_read_back_and_shown() -> None:
     assert parse(str(CASE)) == CASE
     times = {"median": 1.5, "ours_over": 1.0}
     entry = {"kind": "residual step", **CASE._asdict(), "unit": "ms", "providers": {"aevae_fast": times}}
-    text = render([{"device": "a", "versions": {}, "commit": "0123456789abcdef", "cases": [entry]}])
+    text = render([{"device": "a", "type": "cpu", "versions": {}, "commit": "0123456789abcdef", "cases": [entry]}])
     assert "| N, D, K, Q | input | aevae_fast |" in text
     assert "| 300, 8, 50, 3 | fp32 | **1.50** |" in text
 
