@@ -15,12 +15,18 @@ def draw_peers(entries: list[dict[str, Any]], titles: dict[str, str]) -> Figure:
     """Time of each provider over ours: right of the line ours is faster."""
     rows = []
     for entry in entries:
-        times = {name: measured["median"] for name, measured in entry["providers"].items()}
-        ours = times.pop(OURS)
-        rows.append((_label(entry, titles), [(name, time / ours) for name, time in times.items()]))
+        others = {name: measured for name, measured in entry["providers"].items() if name != OURS}
+        ours = entry["providers"][OURS]["median"]
+        dots = [(name, _over(each, ours)) for name, each in others.items()]
+        rows.append((_label(entry, titles), dots))
     figure = _dots(rows, "time over ours", "×")
     figure.axes[0].axvline(1, color=family(OURS).colour, lw=1.5, zorder=1)
     return figure
+
+
+def _over(measured: dict[str, float], ours: float) -> float:
+    """Time over ours in the rounds that both took part in; over all of them where the record rounds that to nothing."""
+    return 1 / measured["ours_over"] if measured["ours_over"] else measured["median"] / ours
 
 
 def draw_memory(entries: list[dict[str, Any]], titles: dict[str, str]) -> Figure:
