@@ -45,11 +45,11 @@ class Plot(NamedTuple):
     draw: Callable[[], Figure]
 
     def write(self, folder: Path) -> None:
-        """Unless the file shows these numbers already."""
-        if not self.is_in(folder):
-            save(self.draw(), folder / self.file, self.numbers)
+        """As a PNG, with the digest of its numbers."""
+        save(self.draw(), folder / self.file, self.numbers)
 
     def is_in(self, folder: Path) -> bool:
+        """Is there a picture of these numbers? Bytes may differ between versions of what draws it."""
         return shows(folder / self.file, self.numbers)
 
 
