@@ -8,7 +8,8 @@ from typing import Any
 import triton
 
 from aevae_fast.kernels import codebook_statistics, residual_gradient, residual_stages, residual_vector_quantize
-from aevae_fast.kernels.residual_configuration import EXTRA, GROUP, GROUP_STEPS, ResidualConfig, residual_config
+from aevae_fast.kernels.residual_columns import GROUP
+from aevae_fast.kernels.residual_configuration import ResidualConfig, residual_config
 from aevae_fast.kernels.rows_on_chip import code_stride
 
 from .compile_cases import _size, _strides
@@ -32,7 +33,7 @@ def residual_case(
         "N": "i32:16", "S": "i32:16", "D": dimension, "STRIDE": code_stride(dimension, config.block_d),
         "Q": _size(stages), **_strides("xq", dimension, layout), "kappa": "fp32", "HAS_MASK": masked,
         "HAS_ACTIVE": masked, "PADDED_Q": triton.next_power_of_2(stages), "BLOCK_N": config.block_n,
-        "BLOCK_K": config.block_k, "BLOCK_D": config.block_d, "GROUP_STEPS": GROUP_STEPS, "EXTRA": EXTRA,
+        "BLOCK_K": config.block_k, "BLOCK_D": config.block_d,
     }  # fmt: skip
     name = f"residual_vector_quantize D={dimension} {dtype} {layout} Q={stages}" + ("" if masked else " unmasked")
     fn = residual_vector_quantize._residual_vector_quantize_kernel
@@ -50,11 +51,12 @@ def stage_cases(dimension: int, arch: str, sizes: tuple[int, ...] = (1024,) * 8)
     }, 4)  # fmt: skip
     yield Case(f"prepare_stages D={dimension}", residual_stages._prepare_stages_kernel, {
         "codebooks_ptr": f32, "stages_ptr": "*i32", "shift_ptr": f32, "split_ptr": bf16, "extra_ptr": bf16,
-        "bounds_ptr": f32, "D": size, "kappa": "fp32", "PADDED_D": config.padded_d,
-        "BLOCK_D": min(config.block_d, 64), "BLOCK_K": config.block_k, "EXTRA": EXTRA, "GROUP_STEPS": GROUP_STEPS,
+        "bounds_ptr": f32, "D": size, "kappa": "fp32", "PADDED_D": config.block_d,
+        "BLOCK_D": min(config.block_d, 64), "BLOCK_K": config.block_k,
     }, 8)  # fmt: skip
     yield Case(f"largest_norms D={dimension}", residual_stages._largest_norms_kernel, {
-        "stages_ptr": "*i32", "bounds_ptr": f32, "largest_ptr": f32, "GROUPS": config.block_k // GROUP, "BLOCK": 512,
+        "stages_ptr": "*i32", "bounds_ptr": f32, "largest_ptr": f32, "GROUPS": config.block_k // GROUP.value,
+        "STEP": 512,
     }, 4)  # fmt: skip
 
 

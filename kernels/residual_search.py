@@ -2,8 +2,8 @@
 
     index[n] = argmin_k Σ_d (r[n, d] - c[k, d])²
 
-1. Sweep (residual_sweep.py). Each score is a lower bound of the true one (residual_columns.py); kept are, for each place
-   of a group in a tile, the best group's, its tile, and the least of the second best.
+1. Sweep (residual_sweep.py). Each score is a lower bound of the true one (residual_columns.py); of each place of
+   a group in a tile the least is kept, its tile, and the second least.
 2. Rescan. The winning group's 8 codes again, as direct Σ(r-c)² in fp32 from the rows and codes, lowest index first.
 3. Certificate. `reach` is an upper bound of the winner's true score. A group whose lower bound exceeds it cannot hold
    the answer; other places' best groups within it are rescanned too. A place whose *second* best is within it has lost

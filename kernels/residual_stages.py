@@ -87,8 +87,8 @@ def _list_stages_kernel(
 
 
 @triton.jit
-def _centred_codes(codes_ptr, shift_ptr, k, d, K, D, real):
-    inside = real[:, None] & (d < D)[None, :]
+def _centred_codes(codes_ptr, shift_ptr, k, d, K, D):
+    inside = (k < K)[:, None] & (d < D)[None, :]
     code = tl.load(codes_ptr + k[:, None] * D + d[None, :], mask=inside, other=0.0)
     shift = tl.load(shift_ptr + d, mask=d < D, other=0.0)
     return tl.where(inside, code - shift[None, :], 0.0)
@@ -118,7 +118,7 @@ def _prepare_codes(
     k = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     square = tl.zeros([BLOCK], tl.float32)
     for start in range(0, PADDED_D, BLOCK_D):
-        code = _centred_codes(codes_ptr, shift_ptr, k, start + tl.arange(0, BLOCK_D), K, D, k < K)
+        code = _centred_codes(codes_ptr, shift_ptr, k, start + tl.arange(0, BLOCK_D), K, D)
         square += tl.sum(code * code, 1)
     # A code so far out that its square overflows never wins: zeros for it, and the bias of padding.
     real = (k < K) & (square < 1e36)
@@ -127,7 +127,7 @@ def _prepare_codes(
     residual_square = tl.zeros([BLOCK], tl.float32)
     for start in range(0, PADDED_D, BLOCK_D):
         d = start + tl.arange(0, BLOCK_D)
-        code = _centred_codes(codes_ptr, shift_ptr, k, d, K, D, real)
+        code = tl.where(real[:, None], _centred_codes(codes_ptr, shift_ptr, k, d, K, D), 0.0)
         high, low, residual = split(-code)
         square += tl.sum(code * code, 1)
         residual_square += tl.sum(residual * residual, 1)

@@ -7,9 +7,9 @@ The rows of a program are fp32 on the chip from the first stage to the last; eac
 sweeps its codes and compares the winning ones with the rows again where they are (residual_search.py). Written are
 indices, quantized and one partial error a stage and program: N·D·b read, N·D·b + 8·N·Q written, where a launch a stage
 would take 12·N·D more a stage. The loop over stages writes nothing. Neither the residuals nor [N, K] distances are
-built. x in fp16, bf16 or fp32, read and written through its strides; codes, residuals and errors in fp32; two runs agree
-bit for bit. A masked row gets index -1 and zeros, a row that is not finite index -1, NaNs and a NaN error. Reference:
-aevae_fast/reference.
+built. x in fp16, bf16 or fp32, read and written through its strides; codes, residuals and errors in fp32; two runs
+agree bit for bit. A masked row gets index -1 and zeros, a row that is not finite index -1, NaNs and a NaN error.
+Reference: aevae_fast/reference.
 """
 
 from __future__ import annotations
