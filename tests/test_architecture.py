@@ -44,7 +44,7 @@ def test_import_works_and_says_why_without_triton() -> None:
 def test_using_a_layer_loads_neither_triton_nor_the_training_half() -> None:
     loaded = _python(
         "import torch, aevae_fast, sys; aevae_fast.VectorQuantize(4, 8)(torch.randn(5, 4))\n"
-        "print([m for m in ('lightning', 'matplotlib', 'typer', 'aevae_fast.kernels.search') if m in sys.modules])"
+        "print([m for m in ('lightning', 'matplotlib', 'typer', 'aevae_fast.kernels.sweep') if m in sys.modules])"
     )
     assert loaded == "[]"
 
