@@ -56,7 +56,7 @@ def search_case(
     common: dict[str, Any] = {
         "x_ptr": x, "entry_ptr": "*i64", "lowest_ptr": f32, "reach_ptr": f32, "N": "i32:16", "S": "i32:16", "K": "i32",
         "D": _size(dimension), **_strides("x", dimension, layout), "tiles": "i32", "group_bits": "i32",
-        "BLOCK_K": config.block_k, "LANES": config.lanes, "GROUP_STEPS": config.group_steps, "SPLIT": split,
+        "BLOCK_K": config.block_k, "LANES": config.lanes, "GROUP_STEPS": config.group_steps, "SPLIT": split, "SPLITS": 16 if split else 1,
     }  # fmt: skip
     if kernel == "nearest_code":
         wide = config.columns if config.inline else EXTRA.value
@@ -76,7 +76,7 @@ def search_case(
         )  # fmt: skip
     common |= {
         "codes_ptr": f32, "indices_ptr": "*i64", "splits": "i32", "EUCLIDEAN": metric == "euclidean",
-        "BLOCK_D": min(64, max(16, triton.next_power_of_2(dimension))), "ROWS": settle.ROWS,
+        "BLOCK_D": min(64, max(16, triton.next_power_of_2(dimension))), "ROWS": 8 if split else 32,
         "CODES": settle.CODES,
     }  # fmt: skip
     if kernel == "settle":

@@ -23,7 +23,7 @@ from .code_columns import EXTRA, code_columns
 from .configuration import SearchConfig, architecture, search_config, splits_of
 from .row_columns import extra_columns, row_columns
 from .rows import row_pointers
-from .settle import CODES, ROWS, settled
+from .settle import CODES, rows_of, settled
 from .split_rows import load_bounds, split_rows
 from .sweep import UNREACHED, dot, kept_so_far, verdict
 
@@ -97,7 +97,7 @@ def _sweep_kernel(
 def _settle_kernel(
     x_ptr, entry_ptr, lowest_ptr, reach_ptr, codes_ptr, indices_ptr,
     N, S, K, D, splits, tiles, group_bits, stride_xb, stride_xs, stride_xd,
-    EUCLIDEAN: tl.constexpr, SPLIT: tl.constexpr, BLOCK_K: tl.constexpr, LANES: tl.constexpr,
+    EUCLIDEAN: tl.constexpr, SPLITS: tl.constexpr, BLOCK_K: tl.constexpr, LANES: tl.constexpr,
     GROUP_STEPS: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, CODES: tl.constexpr,
 ):  # fmt: skip
     # entry :: [splits, B·S] int64, which may be indices :: [B, S] int64
@@ -106,7 +106,7 @@ def _settle_kernel(
     rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
     index = settled(
         n, live, entry_ptr, lowest_ptr, reach_ptr, rows, codes_ptr, N, K, D, stride_xd, splits, tiles, group_bits,
-        EUCLIDEAN, SPLIT, BLOCK_K, LANES, GROUP_STEPS, BLOCK_D, CODES,
+        EUCLIDEAN, SPLITS, BLOCK_K, LANES, GROUP_STEPS, BLOCK_D, CODES,
     )  # fmt: skip
     tl.store(indices_ptr + n, index.to(tl.int64), mask=live)
 
@@ -154,9 +154,9 @@ def sweep(
         num_warps=config.num_warps, num_stages=config.num_stages, enable_fp_fusion=True,
     )  # fmt: skip
     constants = {
-        "EUCLIDEAN": metric == "euclidean", "SPLIT": splits > 1, "BLOCK_K": config.block_k, "LANES": config.lanes,
+        "EUCLIDEAN": metric == "euclidean", "SPLITS": triton.next_power_of_2(splits), "BLOCK_K": config.block_k, "LANES": config.lanes,
         "GROUP_STEPS": config.group_steps, "BLOCK_D": min(64, max(16, triton.next_power_of_2(dimension))),
-        "ROWS": ROWS, "CODES": CODES, "num_warps": 4, "enable_fp_fusion": True,
+        "ROWS": rows_of(total), "CODES": CODES, "num_warps": 4, "enable_fp_fusion": True,
     }  # fmt: skip
     return Swept(entry, lowest, reach, columns.codes, (splits, tiles, group_bits), constants)
 
@@ -171,7 +171,7 @@ def nearest_code(
         return indices
     swept = sweep(x, codebook, metric, indices, config)
     total = indices.numel()
-    _settle_kernel[(triton.cdiv(total, ROWS),)](
+    _settle_kernel[(triton.cdiv(total, swept.constants["ROWS"]),)](
         x, swept.entry, swept.lowest, swept.reach, swept.codes, indices,
         total, length, codebook.shape[0], dimension, *swept.sizes, *x.stride(), **swept.constants,
     )  # fmt: skip

@@ -19,7 +19,7 @@ import triton.language as tl
 from .row_columns import FAR
 from .sweep import ALL_CODES, LISTED
 
-ROWS, CODES = 32, 64
+CODES = 64
 # The loads of one row of its own against ROWS rows' arithmetic.
 MANY = tl.constexpr(8)
 NO_INDEX = tl.constexpr(2147483647)
@@ -110,73 +110,80 @@ def compare_all(
 
 
 @triton.jit
-def _entry_of(n, splits, entry_ptr, lowest_ptr, reach_ptr, N, live, SPLIT: tl.constexpr):
+def _joined(n, live, splits, entry_ptr, lowest_ptr, reach_ptr, N, SPLITS: tl.constexpr):
     """Of rows searched in parts of the codebook: the entry, if one part alone may hold the answer, else one that is open;
-    and what bounds the answer from above."""
-    entry = tl.load(entry_ptr + n, mask=live, other=-1)
-    bound = tl.full([n.shape[0]], FAR, tl.float32)
-    if SPLIT:
-        for s in range(splits):
-            bound = tl.minimum(bound, tl.load(reach_ptr + s * N + n, mask=live, other=0.0))
-        parts = tl.zeros([n.shape[0]], tl.int32)
-        finite = entry != -1
-        for s in range(splits):
-            within = tl.load(lowest_ptr + s * N + n, mask=live, other=FAR) <= bound
-            here = tl.load(entry_ptr + s * N + n, mask=live, other=-1)
-            # All codes, if any part wants them; any list, if two parts are within.
-            entry = tl.where(within, tl.where((parts > 0) & (entry == ALL_CODES), entry, here), entry)
-            parts += within.to(tl.int32)
-        entry = tl.where((parts > 1) & (entry != ALL_CODES), ALL_CODES - 1, entry)
-        entry = tl.where(finite, entry, -1)
-    return entry, bound
+    and what bounds the answer's score from above."""
+    s = tl.arange(0, SPLITS)[:, None]
+    at = s * N + n[None, :]
+    there = (s < splits) & live[None, :]
+    entry = tl.load(entry_ptr + at, mask=there, other=0)
+    bound = tl.min(tl.load(reach_ptr + at, mask=there, other=FAR), 0)
+    within = there & (tl.load(lowest_ptr + at, mask=there, other=FAR) <= bound[None, :])
+    found = tl.sum(tl.where(within, entry, 0), 0)
+    alone = tl.sum(within.to(tl.int32), 0) == 1
+    full = tl.max((within & (entry == ALL_CODES)).to(tl.int32), 0) > 0
+    found = tl.where(full, ALL_CODES, tl.where(alone, found, ALL_CODES - 1))
+    return tl.where(tl.min(entry, 0) == -1, -1, tl.where(live, found, -1)), bound
+
+
+@triton.jit
+def _compare_open(
+    row, n, entry, bound, entry_ptr, lowest_ptr, codes_ptr, N, K, D, stride_xd, splits, tiles, group_bits,
+    EUCLIDEAN: tl.constexpr, SPLITS: tl.constexpr, BLOCK_K: tl.constexpr, LANES: tl.constexpr,
+    GROUP_STEPS: tl.constexpr, BLOCK_D: tl.constexpr, CODES: tl.constexpr,
+):  # fmt: skip
+    """Nearest code of the one open row n, of those that its entry lists, or the entries of the parts within its bound."""
+    distance = tl.full([CODES], FAR, tl.float32)
+    index = tl.full([CODES], NO_INDEX, tl.int32)
+    if (SPLITS == 1) | (entry == ALL_CODES):
+        distance, index = _compare_listed(
+            row, entry, distance, index, codes_ptr, K, D, stride_xd, tiles, group_bits, EUCLIDEAN, BLOCK_K, LANES,
+            GROUP_STEPS, BLOCK_D,
+        )  # fmt: skip
+    else:
+        s = tl.arange(0, SPLITS)
+        lowest = tl.load(lowest_ptr + s * N + n, mask=s < splits, other=FAR)
+        part = tl.min(tl.where((s < splits) & (lowest <= bound), s, SPLITS), 0)
+        while part < SPLITS:
+            listed = _as_list(tl.load(entry_ptr + part * N + n), BLOCK_K, LANES, GROUP_STEPS)
+            distance, index = _compare_listed(
+                row, listed, distance, index, codes_ptr, K, D, stride_xd, tiles, group_bits, EUCLIDEAN, BLOCK_K, LANES,
+                GROUP_STEPS, BLOCK_D,
+            )  # fmt: skip
+            part = tl.min(tl.where((s > part) & (s < splits) & (lowest <= bound), s, SPLITS), 0)
+    return tl.minimum(_least(distance, index), K - 1)
 
 
 @triton.jit
 def settled(
     n, live, entry_ptr, lowest_ptr, reach_ptr, rows, codes_ptr, N, K, D, stride_xd, splits, tiles, group_bits,
-    EUCLIDEAN: tl.constexpr, SPLIT: tl.constexpr, BLOCK_K: tl.constexpr, LANES: tl.constexpr,
+    EUCLIDEAN: tl.constexpr, SPLITS: tl.constexpr, BLOCK_K: tl.constexpr, LANES: tl.constexpr,
     GROUP_STEPS: tl.constexpr, BLOCK_D: tl.constexpr, CODES: tl.constexpr,
 ):  # fmt: skip
     """Nearest code of each row of a block, int32; -1 of rows that are not finite."""
-    entry, bound = _entry_of(n, splits, entry_ptr, lowest_ptr, reach_ptr, N, live, SPLIT)
+    ROWS: tl.constexpr = n.shape[0]
+    bound = tl.full([ROWS], FAR, tl.float32)
+    if SPLITS > 1:
+        entry, bound = _joined(n, live, splits, entry_ptr, lowest_ptr, reach_ptr, N, SPLITS)
+    else:
+        entry = tl.load(entry_ptr + n, mask=live, other=-1)
     wanted = entry == ALL_CODES
     if tl.sum(wanted.to(tl.int32), 0) >= MANY:
         found = compare_all(rows, wanted, codes_ptr, K, D, stride_xd, EUCLIDEAN, CODES, 4)
         entry = tl.where(wanted, tl.minimum(found, K - 1).to(tl.int64), entry)
 
-    place = tl.arange(0, n.shape[0])
-    left = tl.min(tl.where(entry < -1, place, n.shape[0]), 0)
-    while left < n.shape[0]:
+    place = tl.arange(0, ROWS)
+    left = tl.min(tl.where(entry < -1, place, ROWS), 0)
+    while left < ROWS:
         here = place == left
-        # A pointer and an entry, as the sum over the one row that counts.
-        row = tl.sum(tl.where(here, rows.to(tl.int64), 0), 0).to(rows.dtype)
-        own = tl.sum(tl.where(here, entry, 0), 0)
-        distance = tl.full([CODES], FAR, tl.float32)
-        index = tl.full([CODES], NO_INDEX, tl.int32)
-        if SPLIT:
-            number = tl.sum(tl.where(here, n, 0), 0)
-            most = tl.sum(tl.where(here, bound, 0.0), 0)
-            if own == ALL_CODES:
-                distance, index = _compare_listed(
-                    row, own, distance, index, codes_ptr, K, D, stride_xd, tiles, group_bits, EUCLIDEAN, BLOCK_K,
-                    LANES, GROUP_STEPS, BLOCK_D,
-                )  # fmt: skip
-            else:
-                for s in range(splits):
-                    if tl.load(lowest_ptr + s * N + number) <= most:
-                        part = _as_list(tl.load(entry_ptr + s * N + number), BLOCK_K, LANES, GROUP_STEPS)
-                        distance, index = _compare_listed(
-                            row, part, distance, index, codes_ptr, K, D, stride_xd, tiles, group_bits, EUCLIDEAN,
-                            BLOCK_K, LANES, GROUP_STEPS, BLOCK_D,
-                        )  # fmt: skip
-        else:
-            distance, index = _compare_listed(
-                row, own, distance, index, codes_ptr, K, D, stride_xd, tiles, group_bits, EUCLIDEAN, BLOCK_K, LANES,
-                GROUP_STEPS, BLOCK_D,
-            )  # fmt: skip
-        code = tl.minimum(_least(distance, index), K - 1)
+        # A pointer, a number, an entry: each the sum over the one row that counts.
+        code = _compare_open(
+            tl.sum(tl.where(here, rows.to(tl.int64), 0), 0).to(rows.dtype), tl.sum(tl.where(here, n, 0), 0),
+            tl.sum(tl.where(here, entry, 0), 0), tl.sum(tl.where(here, bound, 0.0), 0), entry_ptr, lowest_ptr, codes_ptr,
+            N, K, D, stride_xd, splits, tiles, group_bits, EUCLIDEAN, SPLITS, BLOCK_K, LANES, GROUP_STEPS, BLOCK_D, CODES,
+        )  # fmt: skip
         entry = tl.where(here, code.to(tl.int64), entry)
-        left = tl.min(tl.where(entry < -1, place, n.shape[0]), 0)
+        left = tl.min(tl.where(entry < -1, place, ROWS), 0)
     return entry.to(tl.int32)
 
 
@@ -188,3 +195,8 @@ def _as_list(entry, BLOCK_K: tl.constexpr, LANES: tl.constexpr, GROUP_STEPS: tl.
     column = entry % BLOCK_K
     slot = column // (8 * GROUP_STEPS) * LANES + column % 8 // WIDTH
     return tl.where(entry >= 0, ALL_CODES - 1 - 2 * (entry // BLOCK_K * SLOTS + slot + 1), entry)
+
+
+def rows_of(total: int) -> int:
+    """Rows of a program: fewer where there are few, as it takes the open ones in turn."""
+    return 32 if total >= 16384 else 8

@@ -21,14 +21,14 @@ import triton.language as tl
 
 from .nearest_code import sweep
 from .rows import row_pointers
-from .settle import ROWS, settled
+from .settle import settled
 
 
 @triton.jit(do_not_specialize=["tiles", "K", "splits", "group_bits"])
 def _settle_and_quantize_kernel(
     x_ptr, codebook_ptr, mask_ptr, entry_ptr, lowest_ptr, reach_ptr, codes_ptr, quantized_ptr, indices_ptr, error_ptr,
     N, S, K, D, splits, tiles, group_bits, stride_xb, stride_xs, stride_xd, stride_qb, stride_qs, stride_qd,
-    HAS_MASK: tl.constexpr, EUCLIDEAN: tl.constexpr, SPLIT: tl.constexpr, BLOCK_K: tl.constexpr, LANES: tl.constexpr,
+    HAS_MASK: tl.constexpr, EUCLIDEAN: tl.constexpr, SPLITS: tl.constexpr, BLOCK_K: tl.constexpr, LANES: tl.constexpr,
     GROUP_STEPS: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, CODES: tl.constexpr,
 ):  # fmt: skip
     # x, quantized :: [B, S, D] fp16|bf16|fp32   codebook, codes :: [K, D] fp32   mask :: [B, S] int8
@@ -41,7 +41,7 @@ def _settle_and_quantize_kernel(
     rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
     index = settled(
         n, kept, entry_ptr, lowest_ptr, reach_ptr, rows, codes_ptr, N, K, D, stride_xd, splits, tiles, group_bits,
-        EUCLIDEAN, SPLIT, BLOCK_K, LANES, GROUP_STEPS, BLOCK_D, CODES,
+        EUCLIDEAN, SPLITS, BLOCK_K, LANES, GROUP_STEPS, BLOCK_D, CODES,
     )  # fmt: skip
     tl.store(indices_ptr + n, index.to(tl.int64), mask=live)
 
@@ -112,7 +112,7 @@ def vector_quantize(
     if indices.numel() == 0:
         return quantized, indices, codebook.new_zeros(())
     swept = sweep(x, codebook, metric, indices)
-    programs = triton.cdiv(indices.numel(), ROWS)
+    programs = triton.cdiv(indices.numel(), swept.constants["ROWS"])
     error = codebook.new_empty(programs)
     _settle_and_quantize_kernel[(programs,)](
         x, codebook, _bytes(mask, indices), swept.entry, swept.lowest, swept.reach, swept.codes, quantized, indices,
