@@ -83,8 +83,12 @@ def merge(into: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 
 def certify(rows: int, state: Path) -> dict[str, Any]:
-    """Batches until so many rows are through: {"all": …, "kinds": {kind: …}}."""
-    found: dict[str, Any] = json.loads(state.read_text()) if state.exists() else {"batches": 0, "all": {}, "kinds": {}}
+    """Batches until so many rows are through: {"all": …, "kinds": {kind: …}}, beside the environment it began in."""
+    found: dict[str, Any] = {"batches": 0, "all": {}, "kinds": {}}
+    if state.exists():
+        found = json.loads(state.read_text())
+    else:
+        found = {**environment(torch.device("cpu"), os.getloadavg()[0]), **found}
     begin, told, before = time.monotonic(), 0.0, found["all"].get("rows", 0)
     while found["all"].get("rows", 0) < rows:
         number = found["batches"]
@@ -116,9 +120,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "certificate.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    record: dict[str, Any] = environment(torch.device("cpu"), os.getloadavg()[0])
     state = options.out.with_suffix(".json.part")
-    record |= certify(options.rows, state)
+    record = certify(options.rows, state)
     record["shares"] = []
     for entry in shares(options.share_rows):
         record["shares"].append(entry)

@@ -9,6 +9,7 @@ from .near_ties import at_bisectors
 
 Case = tuple[Tensor, Tensor]  # rows [n, D], codebook [K, D]
 Kind = Callable[[Generator, int, int, int], Case]  # from n, K, D
+_SCORES = 1 << 20
 
 
 def normal(g: Generator, n: int, size: int, dim: int) -> Case:
@@ -27,7 +28,9 @@ def k_means(rows: Tensor, size: int, g: Generator, steps: int) -> Tensor:
     """Lloyd's steps from rows drawn at random: [size, dim]. Codes without a row stay."""
     codes = rows[torch.randperm(len(rows), generator=g)[:size]].clone()
     for _ in range(steps):
-        nearest = [(0.5 * codes.square().sum(1) - part @ codes.T).argmin(1) for part in rows.split(4096)]
+        nearest = [
+            (0.5 * codes.square().sum(1) - part @ codes.T).argmin(1) for part in rows.split(max(64, _SCORES // size))
+        ]
         index = torch.cat(nearest)
         count = index.bincount(minlength=size)[:, None]
         means = torch.zeros_like(codes).index_add_(0, index, rows) / count.clamp_min(1)
