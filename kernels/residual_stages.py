@@ -158,6 +158,10 @@ def prepare_stages(codebooks: torch.Tensor, sizes: list[int], config: ResidualCo
     """Split, centre and bound the [ΣK, D] float32 codebooks of stages of these sizes, for rows held in float32."""
     dimension = codebooks.shape[1]
     padded = [-(-size // config.block_k) * config.block_k for size in sizes]
+    if max(padded) * config.block_d >= 2**30:  # offsets in the tiles of a stage are 32 bits wide
+        raise ValueError(
+            f"codebooks: expected fewer than 2^30 elements a stage once padded, got [{max(padded)}, {config.block_d}]"
+        )
     stages = torch.empty((len(sizes), COLUMNS.value), dtype=torch.int32, device=codebooks.device)
     shift = codebooks.new_empty((len(sizes), dimension))
     split = codebooks.new_empty((sum(padded), 2, config.block_d), dtype=torch.bfloat16)

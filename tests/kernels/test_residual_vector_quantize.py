@@ -9,6 +9,7 @@ import torch
 
 from aevae_fast.kernels.codebook_statistics import CHUNK
 from aevae_fast.kernels.residual_configuration import residual_config
+from aevae_fast.kernels.residual_stages import prepare_stages
 from aevae_fast.kernels.residual_vector_quantize import (
     residual_statistics,
     residual_vector_quantize,
@@ -249,6 +250,13 @@ def test_statistics_skip_rows_that_are_not_finite(device):
     counts, sums = residual_statistics(x, codebooks, sizes, indices, False)
     assert sums.isfinite().all()
     assert counts.sum() == (indices >= 0).sum()
+
+
+def test_a_stage_of_too_many_codes_is_an_error():
+    sizes = [5, 2**26]
+    codebooks = torch.empty(sum(sizes), 16, device="meta")
+    with pytest.raises(ValueError, match=r"codebooks: expected fewer than 2\^30 .* got \[67108864, 16\]"):
+        prepare_stages(codebooks, sizes, residual_config(16, "sm_90"))
 
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100", "gfx942", "cpu"])
