@@ -80,10 +80,10 @@ def search_case(
         "CODES": settle.CODES,
     }  # fmt: skip
     if kernel == "settle":
-        return Case(name, nearest_code._settle_kernel, common, 4)
+        return Case(name, nearest_code._settle_kernel, common, 4, registers=settle.REGISTERS)
     common |= {"codebook_ptr": f32, "mask_ptr": "*i8", "quantized_ptr": x, "error_ptr": f32, "HAS_MASK": True}
     common |= _strides("q", dimension, layout)
-    return Case(name, vector_quantize._settle_and_quantize_kernel, common, 4)
+    return Case(name, vector_quantize._settle_and_quantize_kernel, common, 4, registers=settle.REGISTERS)
 
 
 def row_cases(dtype: str, dimension: int, layout: str, arch: str, every: bool = False) -> Iterator[Case]:

@@ -46,11 +46,12 @@ class Case(NamedTuple):
     pairs: int = 0  # (row, code) pairs of a tile, 0 where there is no main loop
     depth: int = 0  # products a pair that a loop over blocks of D takes, 0 where rows stay on the chip
     elements: float = 0  # of a program, on average, where instructions an element are to be counted
+    registers: int | None = None  # the most that a thread may take, on NVIDIA's; None: the compiler's choice
 
     def key(self) -> str:
         """What decides the machine code: cases that share it are compiled once."""
         used = {name: self.arguments[name] for name in self.kernel.arg_names}
-        return f"{self.kernel.__name__} {used} {self.warps} {self.stages} {self.pairs} {self.depth} {self.elements:.1f}"
+        return f"{self.kernel.__name__} {used} {self.warps} {self.stages} {self.pairs} {self.depth} {self.elements:.1f} {self.registers}"
 
 
 def compile_case(case: Case, arch: str) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def compile_case(case: Case, arch: str) -> dict[str, Any]:
 
 
 def _compiled(case: Case, arch: str) -> tuple[Any, dict[str, Any]]:
-    built = triton.compile(_source(case, arch), target=TARGETS[arch], options=_options(case))
+    built = triton.compile(_source(case, arch), target=TARGETS[arch], options=_options(case, arch))
     return built, _read_amd(built.asm["amdgcn"]) if arch.startswith("gfx") else _read_nvidia(built.asm["cubin"])
 
 
@@ -102,9 +103,13 @@ def _source(case: Case, arch: str) -> ASTSource:
     return ASTSource(case.kernel, signature, constants, attributes)
 
 
-def _options(case: Case) -> dict[str, Any]:
+def _options(case: Case, arch: str) -> dict[str, Any]:
     options: dict[str, Any] = {"num_warps": case.warps, "enable_fp_fusion": True}
-    return options if case.stages is None else options | {"num_stages": case.stages}
+    if case.stages is not None:
+        options["num_stages"] = case.stages
+    if case.registers is not None and arch.startswith("sm_"):
+        options["maxnreg"] = case.registers
+    return options
 
 
 def _by_opcode(instructions: collections.Counter[str]) -> collections.Counter[str]:

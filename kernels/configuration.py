@@ -73,7 +73,7 @@ class SearchConfig(NamedTuple):
 # and more codes to compare for a row that stays open, which costs little where codes are short).
 TABLE: Mapping[str, Mapping[int, Tile]] = {
     "sm_90": {
-        32: Tile(128, 256, 0, 16, 8, 2),
+        16: Tile(128, 256, 0, 16, 8, 2),
         64: Tile(128, 256, 0, 8, 8, 3),
         128: Tile(128, 256, 0, 8, 8, 2),
         256: Tile(128, 128, 0, 8, 8, 2),

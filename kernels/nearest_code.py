@@ -22,8 +22,8 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from .code_columns import EXTRA, code_columns
 from .configuration import SearchConfig, architecture, search_config, splits_of
 from .row_columns import extra_columns, row_columns
-from .rows import row_pointers
-from .settle import CODES, rows_of, settled
+from .rows import after, row_pointers
+from .settle import CODES, REGISTERS, rows_of, settled
 from .split_rows import load_bounds, split_rows
 from .sweep import UNREACHED, dot, kept_so_far, verdict
 
@@ -108,7 +108,8 @@ def _settle_kernel(
         n, live, entry_ptr, lowest_ptr, reach_ptr, rows, codes_ptr, N, K, D, stride_xd, splits, tiles, group_bits,
         EUCLIDEAN, SPLITS, BLOCK_K, LANES, GROUP_STEPS, BLOCK_D, CODES,
     )  # fmt: skip
-    tl.store(indices_ptr + n, index.to(tl.int64), mask=live)
+    n = after(index >= -1, tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS))
+    tl.store(indices_ptr + n, index.to(tl.int64), mask=n < N)
 
 
 class Swept(NamedTuple):
@@ -158,6 +159,8 @@ def sweep(
         "GROUP_STEPS": config.group_steps, "BLOCK_D": min(64, max(16, triton.next_power_of_2(dimension))),
         "ROWS": rows_of(total), "CODES": CODES, "num_warps": 4, "enable_fp_fusion": True,
     }  # fmt: skip
+    if config.ptx:
+        constants["maxnreg"] = REGISTERS
     return Swept(entry, lowest, reach, columns.codes, (splits, tiles, group_bits), constants)
 
 

@@ -20,6 +20,8 @@ from .row_columns import FAR
 from .sweep import ALL_CODES, LISTED
 
 CODES = 64
+# Left to itself ptxas goes down to 72 registers a thread, and spills two numbers for that.
+REGISTERS = 128
 # The loads of one row of its own against ROWS rows' arithmetic.
 MANY = tl.constexpr(8)
 NO_INDEX = tl.constexpr(2147483647)
@@ -169,7 +171,7 @@ def settled(
         entry = tl.load(entry_ptr + n, mask=live, other=-1)
     wanted = entry == ALL_CODES
     if tl.sum(wanted.to(tl.int32), 0) >= MANY:
-        found = compare_all(rows, wanted, codes_ptr, K, D, stride_xd, EUCLIDEAN, CODES, 4)
+        found = compare_all(rows, wanted, codes_ptr, K, D, stride_xd, EUCLIDEAN, CODES // 2, 4)
         entry = tl.where(wanted, tl.minimum(found, K - 1).to(tl.int64), entry)
 
     place = tl.arange(0, ROWS)

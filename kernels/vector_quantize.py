@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 
 from .nearest_code import sweep
-from .rows import row_pointers
+from .rows import after, row_pointers
 from .settle import settled
 
 
@@ -43,6 +43,13 @@ def _settle_and_quantize_kernel(
         n, kept, entry_ptr, lowest_ptr, reach_ptr, rows, codes_ptr, N, K, D, stride_xd, splits, tiles, group_bits,
         EUCLIDEAN, SPLITS, BLOCK_K, LANES, GROUP_STEPS, BLOCK_D, CODES,
     )  # fmt: skip
+    # Nothing of the rows but this is kept while they are settled.
+    n = after(index >= -1, tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS))
+    live = n < N
+    kept = live
+    if HAS_MASK:
+        kept = live & (tl.load(mask_ptr + n, mask=live, other=0) != 0)
+    rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
     tl.store(indices_ptr + n, index.to(tl.int64), mask=live)
 
     found = index >= 0
