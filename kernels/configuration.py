@@ -121,7 +121,10 @@ def search_config(dimension: int, arch: str) -> SearchConfig:
     """The configuration of nearest_code and vector_quantize."""
     table = {**TABLE, **_tuned(os.environ.get(VARIABLE))}
     tiles = table.get(arch) or table[family(arch)]
-    return layout(dimension, next(tile for most, tile in sorted(tiles.items()) if dimension <= most), arch)
+    # Long rows that 16 does not divide are read number by number: too many addresses for registers beside a sweep.
+    broken = dimension > 64 and dimension % 16 > 0
+    most = max(tiles) if broken else min(most for most in tiles if dimension <= most)
+    return layout(dimension, tiles[most], arch)
 
 
 def layout(dimension: int, tile: Tile, arch: str) -> SearchConfig:
