@@ -140,8 +140,8 @@ def step_demands(case: Case, device: Device, evidence: Evidence) -> dict[str, De
 
 
 def latent_demands(case: LatentCase, device: Device, evidence: Evidence) -> dict[str, Demand] | None:
-    """Sample and KL (the seed drawn, the KL summed and divided around it), its backward, and the two gradients joined
-    into one of what the encoder gave: read and written once more."""
+    """Sample and KL (the seed drawn, the KL summed and divided around it), and its backward (the KL's gradient
+    divided), which writes the gradient of what the encoder gave as one tensor."""
     elements, moved = case.rows * case.dim, latent_bytes(case)
     demands = {}
     for part, kernel, beside in (("sample and KL", "", 3), ("backward", "_bwd", 1)):
@@ -150,4 +150,4 @@ def latent_demands(case: LatentCase, device: Device, evidence: Evidence) -> dict
             return None
         issued, half, special = (elements * each for each in found[:3])
         demands[part] = Demand(memory=moved[part], issued=issued, half=half, special=special, launches=1 + beside)
-    return demands | {"joining": Demand(memory=4 * elements * BYTES[case.dtype])}
+    return demands

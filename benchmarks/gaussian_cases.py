@@ -48,23 +48,23 @@ class Variant(NamedTuple):
 PLAIN = Variant()
 
 
-def _tensors(dimension: int, dtype: str, layout: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """mean and logvar [B, S, D], unwritten."""
+def _tensors(dimension: int, dtype: str, layout: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """mean and logvar [B, S, D], unwritten; and both in one [B, 2, S, D], where they are halves of one tensor."""
     length = _LENGTH if layout == "tokens" else 1
     shape, kind = (_ROWS // length, length, dimension), DTYPES[dtype]
     if layout == "separate":
-        return torch.empty(shape, dtype=kind), torch.empty(shape, dtype=kind)
+        return torch.empty(shape, dtype=kind), torch.empty(shape, dtype=kind), None
     steps = 3 if layout == "strided" else 1
     both = torch.empty((*shape[:2], 2 * dimension * steps), dtype=kind)
     mean, logvar = both.chunk(2, 2)
-    return mean[..., ::steps], logvar[..., ::steps]
+    return mean[..., ::steps], logvar[..., ::steps], None if steps > 1 else both.unflatten(2, (2, -1)).transpose(1, 2)
 
 
 def gaussian_case(
     kernel: str, dimension: int, dtype: str, layout: str, arch: str, variant: Variant = PLAIN
 ) -> Case:  # fmt: skip
     """One of KERNELS as its launcher launches it; a prior has tensors of its own and, backward, gradients."""
-    mean, logvar = _tensors(dimension, dtype, layout)
+    mean, logvar, joined = _tensors(dimension, dtype, layout)
     seed = torch.zeros(1, dtype=torch.int64)
     priors = (torch.empty(mean.shape), torch.empty(mean.shape)) if variant.prior else (None, None)
     options: tuple[Any, ...] = (variant.parameterization, [-1.0, 1.0] if variant.clamp else None)
@@ -73,15 +73,16 @@ def gaussian_case(
     grad_z = torch.empty(samples, *mean.shape, dtype=mean.dtype)
     grad_kl = {"none": torch.empty(mean.shape), "latent": torch.empty(len(mean)), "batch": torch.empty(())}
     of_kl, tensors = grad_kl[variant.reduction], (mean, logvar, *priors)
+    given = tensors if joined is None else (joined, None, *priors)  # of the gradients
     module, name, call = {
         "reparameterize_kl": (reparameterize_kl, "_reparameterize_kl_kernel", partial(
             reparameterize_kl.reparameterize_kl, *tensors, seed, samples, *options, variant.reduction)),
         "gaussian_kl": (gaussian_kl, "_gaussian_kl_kernel", partial(
             gaussian_kl.gaussian_kl, *tensors, *options, variant.reduction)),
         "reparameterize_kl_bwd": (gaussian_kl, "_gaussian_bwd_kernel", partial(
-            gaussian_kl.gradients, grad_z, of_kl, *tensors, seed, *options, variant.prior)),
+            gaussian_kl.gradients, grad_z, of_kl, *given, seed, *options, variant.prior)),
         "gaussian_kl_bwd": (gaussian_kl, "_gaussian_bwd_kernel", partial(
-            gaussian_kl.gaussian_kl_backward, of_kl, *tensors, *options, variant.prior)),
+            gaussian_kl.gaussian_kl_backward, of_kl, *given, *options, variant.prior)),
     }[kernel]  # fmt: skip
     seen = launch(module, name, call)
     seen.seen["NATIVE"] = not arch.startswith("gfx")

@@ -3,8 +3,10 @@
     kl = ½(u² + h(w)) per element, or its sum (diagonal_gaussian.py)
     grad_μ = Σ_k grad_z[k] + grad_kl·u/s      grad_lnσ² = ½σ·Σ_k grad_z[k]·ε[k] + ½·grad_kl·h'(w)
 
-Inputs in fp16, bf16 or fp32 through their strides, outputs contiguous; all arithmetic in fp32; one partial sum a
-program or row, so that two runs agree bit for bit. Reference: aevae_fast/reference/gaussian_kl.py.
+Inputs in fp16, bf16 or fp32 through their strides; all arithmetic in fp32; one partial sum a program or row, so that
+two runs agree bit for bit. Where mean and logvar are the halves of one tensor, their gradients are written as halves of
+one tensor laid out alike: joining two would read and write both once more, 4·n·b bytes beside the 5·n·b of the pass
+with the sample's gradient. One launch. Reference: aevae_fast/reference/gaussian_kl.py.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import triton
 import triton.language as tl
 
 from .diagonal_gaussian import clamped, spread, spread_slope
-from .gaussian_tiles import bounds, cut, load, new_kl, priors, store_kl, summed, tile, warps
+from .gaussian_tiles import bounds, cut, load, new_kl, places, priors, store_kl, summed, tile, warps
 from .standard_normal import native, standard_normal
 
 
@@ -46,14 +48,15 @@ def _gaussian_bwd_kernel(
     grad_z_ptr, grad_kl_ptr, mean_ptr, logvar_ptr, prior_mean_ptr, prior_logvar_ptr, seed_ptr,
     grad_mean_ptr, grad_logvar_ptr, grad_prior_mean_ptr, grad_prior_logvar_ptr,
     R, S, D, samples, blocks_d, stride_zk, stride_kb, stride_mb, stride_ms, stride_md, stride_lb, stride_ls, stride_ld,
-    stride_pb, stride_ps, stride_pd, stride_qb, stride_qs, stride_qd, lo, hi, free_bits,
+    stride_pb, stride_ps, stride_pd, stride_qb, stride_qs, stride_qd, stride_gb, stride_gs, stride_gd,
+    lo, hi, free_bits,
     PARAMETERIZATION: tl.constexpr, CLAMP: tl.constexpr, HAS_PRIOR: tl.constexpr, FREE_BITS: tl.constexpr,
     HAS_Z: tl.constexpr, HAS_KL: tl.constexpr, PER_ELEMENT: tl.constexpr, PRIOR_GRAD: tl.constexpr,
     NATIVE: tl.constexpr, WIDE: tl.constexpr, UNIT: tl.constexpr, FULL: tl.constexpr, ALIGN: tl.constexpr,
     BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     # grad_z :: [samples, B, S, D] like mean   grad_kl :: [B, S, D] or [B] fp32   seed :: [1] int64
-    # mean, logvar, prior_mean, prior_logvar :: [B, S, D] fp16|bf16|fp32   grad_* :: [B, S, D]
+    # mean, logvar, prior_mean, prior_logvar :: [B, S, D] fp16|bf16|fp32   grad_* :: [B, S, D], the prior's contiguous
     row, column, inside, element, quad = tile(R, D, blocks_d, WIDE, UNIT, FULL, BLOCK_R, BLOCK_D)
     u = load(mean_ptr, row, column, inside, S, stride_mb, stride_ms, stride_md, ALIGN)
     p = load(logvar_ptr, row, column, inside, S, stride_lb, stride_ls, stride_ld, ALIGN)
@@ -92,8 +95,10 @@ def _gaussian_bwd_kernel(
     grad_spread *= spread_slope(kept, sigma, PARAMETERIZATION)
     if CLAMP:
         grad_spread = tl.where((p < lo) | (p > hi), 0.0, grad_spread)
-    tl.store(grad_mean_ptr + element, grad_mean.to(grad_mean_ptr.dtype.element_ty), mask=inside)
-    tl.store(grad_logvar_ptr + element, grad_spread.to(grad_logvar_ptr.dtype.element_ty), mask=inside)
+    of_mean = places(grad_mean_ptr, row, column, S, stride_gb, stride_gs, stride_gd, ALIGN)
+    of_logvar = places(grad_logvar_ptr, row, column, S, stride_gb, stride_gs, stride_gd, ALIGN)
+    tl.store(of_mean, grad_mean.to(grad_mean_ptr.dtype.element_ty), mask=inside)
+    tl.store(of_logvar, grad_spread.to(grad_logvar_ptr.dtype.element_ty), mask=inside)
 
 
 def gaussian_kl(
@@ -115,29 +120,36 @@ def gaussian_kl(
 
 
 def gaussian_kl_backward(
-    grad_kl: torch.Tensor, mean: torch.Tensor, logvar: torch.Tensor, prior_mean: torch.Tensor | None,
+    grad_kl: torch.Tensor, mean: torch.Tensor, logvar: torch.Tensor | None, prior_mean: torch.Tensor | None,
     prior_logvar: torch.Tensor | None, parameterization: str, clamp: list[float] | None, free_bits: float,
     prior_grad: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """Gradients of mean, logvar (their dtype) and, with prior_grad, of the prior's two (fp32), all [B, S, D]."""
+    """Gradients of mean, logvar (their dtype) and, with prior_grad, of the prior's two (fp32), all [B, S, D]. logvar
+    None: mean holds both, [B, 2, S, D], and so does the first gradient, like it; the second is empty."""
     return gradients(
         None, grad_kl, mean, logvar, prior_mean, prior_logvar, None, parameterization, clamp, free_bits, prior_grad
     )
 
 
 def gradients(
-    grad_z: torch.Tensor | None, grad_kl: torch.Tensor | None, mean: torch.Tensor, logvar: torch.Tensor,
+    grad_z: torch.Tensor | None, grad_kl: torch.Tensor | None, mean: torch.Tensor, logvar: torch.Tensor | None,
     prior_mean: torch.Tensor | None, prior_logvar: torch.Tensor | None, seed: torch.Tensor | None,
     parameterization: str, clamp: list[float] | None, free_bits: float, prior_grad: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """Of mean, logvar and the prior (empty without prior_grad). grad_kl: [B, S, D], [B] or []."""
-    grad_mean, grad_logvar = mean.new_empty(mean.shape), logvar.new_empty(mean.shape)
+    """Of mean, logvar, or of both in one and nothing, and the prior (empty without prior_grad). grad_kl: [B, S, D], [B]
+    or []."""
+    if logvar is None:
+        found = torch.empty_like(mean), mean.new_empty(0)
+        (mean, logvar), (grad_mean, grad_logvar) = mean.unbind(1), found[0].unbind(1)
+    else:
+        found = grad_mean, grad_logvar = mean.new_empty(mean.shape), logvar.new_empty(mean.shape)
     shape = mean.shape if prior_grad else (0,)
     new = mean.new_zeros if grad_kl is None else mean.new_empty
     grad_m, grad_s = (new(shape, dtype=torch.float32) for _ in range(2))
     if mean.numel() == 0:
-        return grad_mean, grad_logvar, grad_m, grad_s
-    form = cut((mean, logvar, prior_mean, prior_logvar), per_sample=grad_kl is not None and grad_kl.ndim == 1)
+        return *found, grad_m, grad_s
+    views = (mean, logvar, prior_mean, prior_logvar, grad_mean, grad_logvar)
+    form = cut(views, per_sample=grad_kl is not None and grad_kl.ndim == 1)
     per_element = grad_kl is not None and grad_kl.ndim == 3
     _gaussian_bwd_kernel[(form.programs,)](
         mean if grad_z is None else grad_z.contiguous(),
@@ -145,10 +157,10 @@ def gradients(
         mean, logvar, *priors(mean, prior_mean, prior_logvar), seed, grad_mean, grad_logvar, grad_m, grad_s,
         form.rows, form.length, form.dimension, 1 if grad_z is None else grad_z.shape[0], form.blocks_d, mean.numel(),
         grad_kl.stride(0) if grad_kl is not None and grad_kl.ndim == 1 else 0,
-        *form.strides, free_bits=free_bits, **bounds(clamp),
+        *form.strides[:15], free_bits=free_bits, **bounds(clamp),
         PARAMETERIZATION=parameterization, HAS_PRIOR=prior_mean is not None, FREE_BITS=free_bits > 0,
         HAS_Z=grad_z is not None, HAS_KL=grad_kl is not None, PER_ELEMENT=per_element, PRIOR_GRAD=prior_grad,
         NATIVE=native(mean.device), **form.constants,
         num_warps=warps(form, grad_z is not None, prior_mean is not None), enable_fp_fusion=True,
     )  # fmt: skip
-    return grad_mean, grad_logvar, grad_m, grad_s
+    return *found, grad_m, grad_s

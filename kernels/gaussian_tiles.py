@@ -49,13 +49,19 @@ def tile(
 
 
 @triton.jit
-def load(pointer, row, column, inside, S, stride_b, stride_s, stride_d, ALIGN: tl.constexpr):
-    """Rows and columns of a strided [B, S, D] view, as fp32; anything at all outside. ALIGN: bytes, of each UNIT."""
+def places(pointer, row, column, S, stride_b, stride_s, stride_d, ALIGN: tl.constexpr):
+    """Where rows and columns of a strided [B, S, D] view lie. ALIGN: bytes, of each UNIT."""
     base = row // S * stride_b + row % S * stride_s
     pointers = pointer + (base[:, None] + column * stride_d)
     if ALIGN > 1:
         pointers = tl.multiple_of(pointers, (1, ALIGN))
-    return tl.load(pointers, mask=inside).to(tl.float32)
+    return pointers
+
+
+@triton.jit
+def load(pointer, row, column, inside, S, stride_b, stride_s, stride_d, ALIGN: tl.constexpr):
+    """Rows and columns of a strided [B, S, D] view, as fp32; anything at all outside."""
+    return tl.load(places(pointer, row, column, S, stride_b, stride_s, stride_d, ALIGN), mask=inside).to(tl.float32)
 
 
 @triton.jit

@@ -85,11 +85,38 @@ def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
     return len(shape) <= len(to) and all(size in (1, expected) for size, expected in pairs)
 
 
+def halves(name: str, x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Views of x, the argument `name`, which holds mean and log-variance along dim."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor; got {type(x).__name__}")
+    if not -x.ndim <= dim < x.ndim or dim % x.ndim == 0:
+        raise ValueError(f"{name} must have an axis {dim} beside the batch, axis 0; got shape {tuple(x.shape)}")
+    if x.shape[dim] % 2:
+        raise ValueError(
+            f"{name} must hold mean and log-variance along dim {dim}, an even size; got shape {tuple(x.shape)}"
+        )
+    mean, logvar = x.chunk(2, dim)
+    return mean, logvar
+
+
 class Layout(NamedTuple):
     """Tensors of one shape [B, ...] as `[B, S, D]` views, and the way back."""
 
     views: list[Tensor | None]
     restore: Callable[[Tensor], Tensor]
+    join: Callable[[Tensor, int], Tensor | None]
+
+    def parameters(self, joined: Tensor | None, dim: int) -> list[Tensor | None]:
+        """The views, the first two as one, [B, 2, S, D] and None, where they are the halves of `joined` along dim. Its
+        gradient then is one tensor that autograd takes back to joined's shape by views, where those of two halves would
+        have to be copied into one."""
+        pair = None if joined is None else self.join(joined, dim)
+        return self.views if pair is None else [pair, None, *self.views[2:]]
+
+
+def pair_of(mean: Tensor, logvar: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Of two tensors, or of one [B, 2, S, D], both."""
+    return (mean, logvar) if logvar is not None else mean.unbind(1)  # type: ignore[return-value]
 
 
 def lay_out(mean: Tensor, *others: Tensor | None) -> Layout:
@@ -107,7 +134,8 @@ def lay_out(mean: Tensor, *others: Tensor | None) -> Layout:
     views = [None if t is None else t.expand(mean.shape).permute(order) for t in (mean, *others)]
     sizes = views[0].shape if views[0] is not None else mean.shape
     breaks = _breaks(views)
-    if len(breaks) > 1:
+    copied = len(breaks) > 1
+    if copied:
         views = [None if t is None else t.contiguous() for t in views]
         breaks = []
     split = breaks[0] if breaks else 1
@@ -120,7 +148,16 @@ def lay_out(mean: Tensor, *others: Tensor | None) -> Layout:
         axes = [*range(front), *(front + axis for axis in inverse)]
         return result.reshape(*result.shape[:front], *sizes).permute(axes)
 
-    return Layout([None if t is None else t.reshape(sizes[0], length, dimension) for t in views], restore)
+    def join(both: Tensor, dim: int) -> Tensor | None:
+        """[B, 2, S, D], a view of both, whose halves along dim mean and logvar are; None where those were copied."""
+        if copied:
+            return None
+        axis = dim % both.ndim
+        apart = both.unflatten(axis, (2, mean.shape[axis]))
+        order_ = [0, axis, *(each + (each >= axis) for each in order[1:])]
+        return apart.permute(order_).reshape(sizes[0], 2, length, dimension)
+
+    return Layout([None if t is None else t.reshape(sizes[0], length, dimension) for t in views], restore, join)
 
 
 def _breaks(views: list[Tensor | None]) -> list[int]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.library import Library
 
 _GAUSSIAN = "Tensor mean, Tensor logvar, Tensor? prior_mean, Tensor? prior_logvar"
+_JOINED = _GAUSSIAN.replace("Tensor logvar", "Tensor? logvar")  # None: mean holds both, [B, 2, S, D]
 _OPTIONS = "str parameterization, float[]? clamp, float free_bits"
 _MIXTURE = "Tensor z, Tensor mean, Tensor logvar, Tensor? log_weight, float[] diagonals"
 _LEVELS = "int[] levels, float[] half, float[] shift, float gain, bool hard, bool symmetric"
@@ -52,11 +53,11 @@ _SCHEMAS = {
     ),
     "gaussian_kl": f"({_GAUSSIAN}, {_OPTIONS}, str reduction) -> Tensor",
     "gaussian_kl_backward": (
-        f"(Tensor grad_kl, {_GAUSSIAN}, {_OPTIONS}, bool prior_grad) -> (Tensor, Tensor, Tensor, Tensor)"
+        f"(Tensor grad_kl, {_JOINED}, {_OPTIONS}, bool prior_grad) -> (Tensor, Tensor, Tensor, Tensor)"
     ),
     "reparameterize_kl": f"({_GAUSSIAN}, Tensor seed, SymInt samples, {_OPTIONS}, str reduction) -> (Tensor, Tensor)",
     "reparameterize_kl_backward": (
-        f"(Tensor grad_z, Tensor? grad_kl, {_GAUSSIAN}, Tensor seed, {_OPTIONS}, bool prior_grad) "
+        f"(Tensor grad_z, Tensor? grad_kl, {_JOINED}, Tensor seed, {_OPTIONS}, bool prior_grad) "
         "-> (Tensor, Tensor, Tensor, Tensor)"
     ),
     "gaussian_logsumexp": f"({_MIXTURE}, bool per_dim) -> (Tensor, Tensor)",
@@ -172,9 +173,12 @@ def _fake_kl(mean: Tensor, reduction: str) -> Tensor:
     return mean.new_empty(shape, dtype=torch.float32)
 
 
-def _fake_gradients(mean: Tensor, logvar: Tensor, prior_grad: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    shape = mean.shape if prior_grad else (0,)
+def _fake_gradients(mean: Tensor, logvar: Tensor | None, prior_grad: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    one = mean if logvar is not None else mean.select(1, 0)
+    shape = one.shape if prior_grad else (0,)
     priors = mean.new_empty(shape, dtype=torch.float32), mean.new_empty(shape, dtype=torch.float32)
+    if logvar is None:
+        return torch.empty_like(mean), mean.new_empty(0), *priors
     return mean.new_empty(mean.shape), logvar.new_empty(mean.shape), *priors
 
 
@@ -184,7 +188,7 @@ def _(mean: Tensor, logvar: Tensor, *rest: Any) -> Tensor:
 
 
 @torch.library.register_fake("aevae_fast::gaussian_kl_backward", lib=library)
-def _(grad_kl: Tensor, mean: Tensor, logvar: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _(grad_kl: Tensor, mean: Tensor, logvar: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return _fake_gradients(mean, logvar, rest[-1])
 
 
@@ -197,7 +201,7 @@ def _(
 
 @torch.library.register_fake("aevae_fast::reparameterize_kl_backward", lib=library)
 def _(
-    grad_z: Tensor, grad_kl: Tensor | None, mean: Tensor, logvar: Tensor, *rest: Any
+    grad_z: Tensor, grad_kl: Tensor | None, mean: Tensor, logvar: Tensor | None, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return _fake_gradients(mean, logvar, rest[-1])
 

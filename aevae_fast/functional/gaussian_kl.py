@@ -9,15 +9,16 @@ from torch.autograd import Function
 from .. import reference
 from ._autograd import first_order
 from ._dispatch import Impl, choose, run
-from ._latents import Layout, check_gaussian, check_options, check_sigma, lay_out
+from ._latents import Layout, check_gaussian, check_options, check_sigma, halves, lay_out, pair_of
 
 
 def gaussian_kl(
     mean: Tensor,
-    logvar: Tensor,
+    logvar: Tensor | None = None,
     prior_mean: Tensor | None = None,
     prior_logvar: Tensor | None = None,
     *,
+    dim: int = 1,
     parameterization: str = "logvar",
     clamp: tuple[float, float] | None = None,
     reduction: str = "batch",
@@ -30,7 +31,9 @@ def gaussian_kl(
 
     Args:
         mean, logvar: `[B, ...]`, any strides: chunks of one encoder output and channel-first maps are read in place.
-            float16, bfloat16, float32; float64 goes to the reference.
+            float16, bfloat16, float32; float64 goes to the reference. Without logvar, mean is that one output, which
+            holds both, one half after the other along `dim`: then its gradient is written as one tensor.
+        dim: the axis of the halves, of a mean that holds both; not the batch, axis 0.
         prior_mean, prior_logvar: m and ln s², broadcast to mean; 0 where absent. They may require grad.
         parameterization: what logvar holds: "logvar" ln σ², "logstd" ln σ, "std" σ, "softplus" ln(e^σ - 1). A negative
             σ is an error on a CPU, and NaN on a GPU and in a compiled graph, where the host does not look.
@@ -46,6 +49,8 @@ def gaussian_kl(
     Raises:
         TypeError, ValueError: a dtype, shape, device or option that does not fit, named.
     """
+    joined = mean if logvar is None else None
+    mean, logvar = halves("mean", mean, dim) if logvar is None else (mean, logvar)
     check_gaussian(mean, logvar, prior_mean, prior_logvar)
     check_options(parameterization, clamp, free_bits, reduction, None)
     check_sigma(logvar, parameterization, clamp)
@@ -54,7 +59,8 @@ def gaussian_kl(
     if impl_ == "reference":
         return reference.gaussian_kl(mean, logvar, prior_mean, prior_logvar, reduction=reduction, **options)
     layout = lay_out(mean, logvar, *both(mean, prior_mean, prior_logvar))
-    kl = _GaussianKL.apply(*layout.views, parameterization, bounds(clamp), free_bits, reduction, impl_)
+    parameters = layout.parameters(joined, dim)
+    kl = _GaussianKL.apply(*parameters, parameterization, bounds(clamp), free_bits, reduction, impl_)
     return shaped(kl, layout, reduction)
 
 
@@ -80,12 +86,12 @@ def shaped(kl: Tensor, layout: Layout, reduction: str) -> Tensor:
 
 
 class _GaussianKL(Function):
-    """Views [B, S, D]. Saves them and nothing else."""
+    """Views [B, S, D], or [B, 2, S, D] of both parameters. Saves them and nothing else."""
 
     @staticmethod
     def forward(
         mean: Tensor,
-        logvar: Tensor,
+        logvar: Tensor | None,
         prior_mean: Tensor | None,
         prior_logvar: Tensor | None,
         parameterization: str,
@@ -95,7 +101,7 @@ class _GaussianKL(Function):
         impl: str,
     ) -> Tensor:
         options = (parameterization, clamp, free_bits, reduction)
-        return run("gaussian_kl", impl, mean, logvar, prior_mean, prior_logvar, *options)
+        return run("gaussian_kl", impl, *pair_of(mean, logvar), prior_mean, prior_logvar, *options)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

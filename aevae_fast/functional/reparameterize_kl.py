@@ -9,14 +9,15 @@ from torch.autograd import Function
 from .. import reference
 from ._autograd import first_order
 from ._dispatch import Impl, choose, run
-from ._latents import check_gaussian, check_generator, check_options, check_sigma, lay_out
+from ._latents import check_gaussian, check_generator, check_options, check_sigma, halves, lay_out, pair_of
 from .gaussian_kl import both, bounds, needed, shaped
 
 
 def reparameterize_kl(
     mean: Tensor,
-    logvar: Tensor,
+    logvar: Tensor | None = None,
     *,
+    dim: int = 1,
     generator: torch.Generator | None = None,
     parameterization: str = "logvar",
     clamp: tuple[float, float] | None = None,
@@ -39,7 +40,10 @@ def reparameterize_kl(
 
     Args:
         mean, logvar: `[B, ...]`, any strides: chunks of one encoder output and channel-first maps are read in place.
-            float16, bfloat16, float32; float64 goes to the reference.
+            float16, bfloat16, float32; float64 goes to the reference. Without logvar, mean is that one output, which
+            holds both, one half after the other along `dim`: then its gradient is written as one tensor, where those
+            of two chunks are copied into one.
+        dim: the axis of the halves, of a mean that holds both; not the batch, axis 0.
         generator: on mean's device; torch's default one where absent. `torch.compile` does not trace generators: seed
             the default one there. Reentrant checkpointing does not put them back: its gradient would belong to other
             noise. Non-reentrant checkpointing is safe, but for the reference.
@@ -56,13 +60,16 @@ def reparameterize_kl(
             the Triton kernels draw; the portable form draws its own.
 
     Returns:
-        z: mean's dtype and shape, `[samples, *mean.shape]` where samples is given; in the order of mean's memory.
+        z: mean's dtype and shape (a half's, where it holds both), `[samples, *mean.shape]` where samples is given; in
+            the order of mean's memory.
         kl: nats, float32 (float64 for float64): mean's shape, `[B]` or 0-d. An empty batch gives 0; an input that is
             not finite gives a KL that is not, even under a clamp.
 
     Raises:
         TypeError, ValueError: a dtype, shape, device or option that does not fit, named.
     """
+    joined = mean if logvar is None else None
+    mean, logvar = halves("mean", mean, dim) if logvar is None else (mean, logvar)
     check_gaussian(mean, logvar, prior_mean, prior_logvar)
     check_options(parameterization, clamp, free_bits, reduction, samples)
     check_sigma(logvar, parameterization, clamp)
@@ -81,20 +88,22 @@ def reparameterize_kl(
         eps = eps[0] if samples is None else eps
         priors = (prior_mean, prior_logvar)
         return reference.reparameterize_kl(mean, logvar, eps, *priors, reduction=reduction, **options)
+    parameters = layout.parameters(joined, dim)
     z, kl = _ReparameterizeKL.apply(
-        *layout.views, seed, count, parameterization, bounds(clamp), free_bits, reduction, impl_
+        *parameters, seed, count, parameterization, bounds(clamp), free_bits, reduction, impl_
     )
     z = layout.restore(z)
-    return z[0] if samples is None else z, shaped(kl, layout, reduction)
+    # Not z[0], whose gradient would be copied into zeros.
+    return z.squeeze(0) if samples is None else z, shaped(kl, layout, reduction)
 
 
 class _ReparameterizeKL(Function):
-    """Views [B, S, D]. Keeps them and the seed, nothing else."""
+    """Views [B, S, D], or [B, 2, S, D] of both parameters. Keeps them and the seed, nothing else."""
 
     @staticmethod
     def forward(
         mean: Tensor,
-        logvar: Tensor,
+        logvar: Tensor | None,
         prior_mean: Tensor | None,
         prior_logvar: Tensor | None,
         seed: Tensor,
@@ -106,7 +115,7 @@ class _ReparameterizeKL(Function):
         impl: str,
     ) -> tuple[Tensor, Tensor]:
         options = (samples, parameterization, clamp, free_bits, reduction)
-        return run("reparameterize_kl", impl, mean, logvar, prior_mean, prior_logvar, seed, *options)
+        return run("reparameterize_kl", impl, *pair_of(mean, logvar), prior_mean, prior_logvar, seed, *options)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from .. import functional
 from ..functional import Impl
 from ..functional._dispatch import check_impl
-from ..functional._latents import check_options
+from ..functional._latents import check_options, halves
 from ..reference.gaussian_kl import log_variance, reduce
 from .densities import gaussian_log_prob
 from .latent import Latent, wide_dtype
@@ -94,7 +94,7 @@ class GaussianLatent(Latent):
         prior_logvar: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        mean, logvar = self._halves(x) if logvar is None else (x, logvar)
+        given, (mean, logvar) = (x, logvar), self._halves(x) if logvar is None else (x, logvar)
         gaussian: Parameters = (prior_mean, prior_logvar)
         if prior is not None:
             if prior_mean is not None or prior_logvar is not None:
@@ -110,10 +110,11 @@ class GaussianLatent(Latent):
             "reduction": self.reduction,
             "free_bits": self.free_bits,
             "impl": self.impl,
+            "dim": self.dim,
         }
         if self.training:
-            return functional.reparameterize_kl(mean, logvar, generator=generator, samples=self.samples, **options)
-        kl = functional.gaussian_kl(mean, logvar, **options)
+            return functional.reparameterize_kl(*given, generator=generator, samples=self.samples, **options)
+        kl = functional.gaussian_kl(*given, **options)
         return mean if self.samples is None else mean.expand(self.samples, *mean.shape), kl
 
     def _estimated(
@@ -162,16 +163,7 @@ class GaussianLatent(Latent):
         return log_variance(logvar, **self._parameter)[1]
 
     def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if not isinstance(x, Tensor):
-            raise TypeError(f"x must be a torch.Tensor; got {type(x).__name__}")
-        if not -x.ndim <= self.dim < x.ndim or self.dim % x.ndim == 0:
-            raise ValueError(f"x must have an axis {self.dim} beside the batch, axis 0; got shape {tuple(x.shape)}")
-        if x.shape[self.dim] % 2:
-            raise ValueError(
-                f"x must hold mean and log-variance along dim {self.dim}, an even size; got shape {tuple(x.shape)}"
-            )
-        mean, logvar = x.chunk(2, self.dim)
-        return mean, logvar
+        return halves("x", x, self.dim)
 
     def options(self) -> dict[str, Any]:
         clamp = None if self.clamp is None else list(self.clamp)

@@ -172,7 +172,7 @@ def gaussian_kl(
 def gaussian_kl_backward(
     grad_kl: Tensor,
     mean: Tensor,
-    logvar: Tensor,
+    logvar: Tensor | None,
     prior_mean: Tensor | None,
     prior_logvar: Tensor | None,
     parameterization: str,
@@ -180,9 +180,10 @@ def gaussian_kl_backward(
     free_bits: float,
     prior_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of mean, logvar (their dtype) and, with prior_grad, of the prior's two (float32), all [B, S, D]."""
+    """Gradients of mean, logvar (their dtype) and, with prior_grad, of the prior's two (float32), all [B, S, D]. logvar
+    None: mean holds both, [B, 2, S, D], and so does the first gradient, like it; the second is empty."""
     gradients = Gradients(mean, logvar, prior_mean, prior_logvar, parameterization, clamp, free_bits, prior_grad)
-    for_each_block(mean, lambda: lambda _, block: gradients.store(block, grad_kl))
+    for_each_block(gradients.mean, lambda: lambda _, block: gradients.store(block, grad_kl))
     return gradients.results
 
 
@@ -192,7 +193,7 @@ class Gradients:
     def __init__(
         self,
         mean: Tensor,
-        logvar: Tensor,
+        logvar: Tensor | None,
         prior_mean: Tensor | None,
         prior_logvar: Tensor | None,
         parameterization: str,
@@ -200,12 +201,17 @@ class Gradients:
         free_bits: float,
         prior_grad: bool,
     ) -> None:
+        if logvar is None:
+            found = torch.empty_like(mean), mean.new_empty(0)
+            (mean, logvar), self.places = mean.unbind(1), found[0].unbind(1)
+        else:
+            found = self.places = mean.new_empty(mean.shape), logvar.new_empty(mean.shape)
         self.mean, self.logvar, self.priors = mean, logvar, (prior_mean, prior_logvar)
         self.parameterization, self.clamp = parameterization, clamp
         self.free_bits, self.prior_grad = free_bits, prior_grad
         shape = mean.shape if prior_grad else (0,)
         prior_grads = (torch.zeros(shape, device=mean.device), torch.zeros(shape, device=mean.device))
-        self.results = (mean.new_empty(mean.shape), logvar.new_empty(mean.shape), *prior_grads)
+        self.results = (*found, *prior_grads)
 
     def store(
         self, block: Block, grad_kl: Tensor | None, grad_z: Tensor | None = None, eps: Tensor | None = None
@@ -240,8 +246,8 @@ class Gradients:
         if self.clamp is not None:
             lo, hi = self.clamp
             grad_spread.masked_fill_((raw < lo) | (raw > hi), 0.0)
-        self.results[0][block] = grad_mean
-        self.results[1][block] = grad_spread
+        self.places[0][block] = grad_mean
+        self.places[1][block] = grad_spread
 
     def _of_kl(self, block: Block, grad_kl: Tensor, of_block: Terms) -> tuple[Tensor, Tensor]:
         """Gradients of the KL to mean and to ln σ; the prior's are stored."""

@@ -72,7 +72,7 @@ def reparameterize_kl_backward(
     grad_z: Tensor,
     grad_kl: Tensor | None,
     mean: Tensor,
-    logvar: Tensor,
+    logvar: Tensor | None,
     prior_mean: Tensor | None,
     prior_logvar: Tensor | None,
     seed: Tensor,
@@ -81,13 +81,14 @@ def reparameterize_kl_backward(
     free_bits: float,
     prior_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of mean, logvar (their dtype) and, with prior_grad, of the prior's two (float32), all [B, S, D]."""
+    """Gradients of mean, logvar (their dtype) and, with prior_grad, of the prior's two (float32), all [B, S, D]. logvar
+    None: mean holds both, [B, 2, S, D], and so does the first gradient, like it; the second is empty."""
     gradients = Gradients(mean, logvar, prior_mean, prior_logvar, parameterization, clamp, free_bits, prior_grad)
     start = int(seed)
 
     def make_worker() -> Worker:
-        draw = _noise(start, len(grad_z), mean)
+        draw = _noise(start, len(grad_z), gradients.mean)
         return lambda number, block: gradients.store(block, grad_kl, grad_z[(slice(None), *block)], draw(number, block))
 
-    for_each_block(mean, make_worker)
+    for_each_block(gradients.mean, make_worker)
     return gradients.results

@@ -42,9 +42,10 @@ def test_usual_layouts_are_read_in_place(layout: str) -> None:
 
 
 @st.composite
-def tensors(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
-    """mean, logvar and a prior's tensor of any order of axes, with steps, halves of one output or apart."""
-    shape = draw(st.lists(st.sampled_from([1, 2, 3, 4]), min_size=1, max_size=5))
+def tensors(draw: st.DrawFn, joined: bool = False) -> tuple[Any, Any, Tensor]:
+    """mean, logvar and a prior's tensor of any order of axes, with steps, halves of one output or apart. joined: that
+    output and the axis of its halves in their place."""
+    shape = draw(st.lists(st.sampled_from([1, 2, 3, 4]), min_size=1 + joined, max_size=5))
     torch.manual_seed(draw(st.integers(0, 2**31)))
 
     def strided(shape: list[int]) -> Tensor:
@@ -54,9 +55,10 @@ def tensors(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
         back = sorted(range(len(order)), key=order.__getitem__)
         return whole.permute(back)[tuple(slice(None, None, step) for step in steps)]
 
-    dim = draw(st.integers(0, len(shape) - 1))
+    dim = draw(st.integers(int(joined), len(shape) - 1))
     if dim:
-        mean, logvar = strided([size * (1 + (axis == dim)) for axis, size in enumerate(shape)]).chunk(2, dim)
+        whole = strided([size * (1 + (axis == dim)) for axis, size in enumerate(shape)])
+        mean, logvar = (whole, dim) if joined else whole.chunk(2, dim)
     else:
         mean, logvar = strided(shape), strided(shape)
     axes = draw(st.integers(0, len(shape)))
