@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from aevae_fast.kernels.codebook_statistics import CHUNK, SPAN, codebook_statistics
+from aevae_fast.kernels.codebook_statistics import CHUNK, FEW, LANES, SPAN, code_starts, codebook_statistics, sorted_codes
 
 from .cases import DTYPES, view
 
@@ -33,12 +33,31 @@ def test_uniform_usage(batch, length, dimension, size, dtype, layout, device):
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0], ids=["half on one code", "all on one code"])
-@pytest.mark.parametrize("chunks", [2, SPAN + 1, 3 * SPAN + 7], ids=["within a span", "past a span", "whole spans"])
+@pytest.mark.parametrize("chunks", [2, FEW, FEW + 1, 4 * SPAN + 7], ids=["two", "few", "just many", "whole spans"])
 def test_skewed_usage(chunks, share, device):
     torch.manual_seed(1)
     total = chunks * CHUNK - 3
     indices = torch.where(torch.rand(1, total) < share, 2, torch.randint(0, 9, (1, total)))
     check(torch.randn(1, total, 4).to(device), indices.to(device), 9)
+
+
+@pytest.mark.parametrize("total", [1, LANES - 1, LANES, LANES**2 - 1, LANES**2, 1000])
+def test_where_codes_start(total, device):
+    torch.manual_seed(4)
+    for codes in (torch.randint(-1, 100, (total,)), torch.full((total,), -1), torch.full((total,), 99)):
+        for dtype in (torch.int16, torch.int32):
+            keys = codes.sort().values.to(dtype).to(device)
+            expected = torch.searchsorted(keys.long(), torch.arange(101, device=device))
+            assert torch.equal(code_starts(keys, 100), expected)
+
+
+@pytest.mark.parametrize("size", [2**15 - 1, 2**15], ids=["keys of 16 bits", "keys of 32 bits"])
+def test_codes_on_both_sides_of_what_16_bits_hold(size, device):
+    codes, order = sorted_codes(torch.tensor([[size - 1, 0, -1, size - 2, size - 1]], device=device), size)
+    assert codes.dtype == (torch.int16 if size < 2**15 else torch.int32)
+    assert order.tolist() == [2, 1, 3, 0, 4]
+    starts = code_starts(codes, size)
+    assert starts[[0, 1, size - 2, size - 1, size]].tolist() == [1, 2, 2, 3, 5]
 
 
 def test_unused_rows_may_hold_anything(device):
