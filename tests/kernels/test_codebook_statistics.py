@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from aevae_fast.kernels.codebook_statistics import CHUNK, FEW, LANES, SPAN, code_starts, codebook_statistics, sorted_codes
+from aevae_fast.kernels.codebook_statistics import (
+    CHUNK,
+    FEW,
+    LANES,
+    SPAN,
+    code_starts,
+    codebook_statistics,
+    sorted_codes,
+)
 
 from .cases import DTYPES, view
 
