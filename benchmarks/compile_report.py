@@ -56,6 +56,9 @@ def main_cases(arch: str) -> Iterator[Case]:
         if dimension in (64, 256):
             yield search_case("settle", dimension, dtype, "rows", arch)
             yield search_case("vector_quantize", dimension, dtype, "rows", arch)
+    if arch in ("sm_90", "sm_100"):
+        for dtype in ("fp32", "bf16"):
+            yield search_case("nearest_code", 64, dtype, "rows", arch, again=True)
     for dimension in (64, 256) if full else (64,):
         for kernel in ("nearest_code", "vector_quantize"):
             yield search_case(kernel, dimension, "fp16", "rows", arch)
@@ -87,6 +90,9 @@ def every_search(arch: str) -> Iterator[Case]:
         if layout == "rows" and dtype == "fp32":
             for kernel in ("nearest_code", "settle", "vector_quantize"):
                 yield search_case(kernel, dimension, dtype, layout, arch, split=True)
+    for dtype, layout, metric in itertools.product(DTYPES, LAYOUTS, METRICS):
+        if arch in ("sm_90", "sm_100"):
+            yield search_case("nearest_code", 64, dtype, layout, arch, metric, again=True)
     for dimension in DIMENSIONS:
         yield from (case for case in code_cases(dimension, arch, METRICS) if case.name.startswith("code_columns"))
         yield from (case for case in row_cases("fp32", dimension, "rows", arch) if case.name.startswith("split_rows"))

@@ -80,7 +80,8 @@ def measured(tile: Tile, usual: Tile, cases: list[tuple[Tensor, Tensor]], arch: 
             print(f"  {tuple(tile)}: {type(error).__name__}", flush=True)
             return None
         calls = {
-            name: lambda tile=each: searched(x, codebook, tile, arch) for name, each in (("tile", tile), ("usual", usual))
+            name: lambda tile=each: searched(x, codebook, tile, arch)
+            for name, each in (("tile", tile), ("usual", usual))
         }
         samples = interleave(calls, x.device, BUDGET)
         ratios.append(spread(samples["tile"]).median / spread(samples["usual"]).median)

@@ -4,8 +4,8 @@
     score(x, k) = ½‖c'_k‖² - x'·c'_k  has the argmin of the distance; no bias for cosine and dot
     c' = high + residual              high fp16: 11 bits, at the rate that tensor cores have for bf16's 8
 
-Up to 16 dimensions the codes take two parts, high + low, and a row meets them as [high | low | high]·[low | high | high]
-in one product of 32 or 64: 22 bits for the price of one narrow tile. The scale puts the codes' typical largest entry at
+Up to 32 dimensions the codes take two parts, high + low, and a row meets them as [high | low | high]·[low | high | high]
+in one product of 32 to 128: 22 bits for the price of one narrow tile. The scale puts the codes' typical largest entry at
 2^-4 to 2^-3, so that neither codes a thousand times larger nor rows 10^5 times larger leave fp16, and what is small keeps
 its bits down to 2^-14; below, fp16 has subnormals, which tensor cores keep.
 
@@ -17,8 +17,9 @@ rounding may have added, so that what comes out is a LOWER bound of the true sco
 
 κ covers fp32 accumulation, taken as truncating (tensor cores align addends to the largest and cut). A step of 16
 products (of 4 inside, if the hardware works in parts) cuts each addend, the accumulator and the sum by at most 2^-23 of
-the largest of them, itself at most ‖x‖‖c‖ in a sum over depth elements: (4 + 2)/4 = 1.5 cuts an element. So
-κ = (1.55·depth + 32)·2^-23; the 32 pays for the extra columns, for c - s and x - s rounded once, for the sums behind the
+the largest of them, itself at most ‖x‖‖c‖ in a sum over depth elements: (4 + 2)/4 = 1.5 cuts an element. Where
+codes have two parts, those with a low one come first, while the accumulator is small: at most 2^-10 of the rest. So
+κ = (1.6·D_pad + 32)·2^-23; the 32 pays for the extra columns, for c - s and x - s rounded once, for the sums behind the
 norms, and for what three fp16 leave of the bias. Each bound is rounded up: times 1 + 2^-6, plus 2^-20, to nearest fp16.
 
 A code whose norm is 2^10 or more ("far") and those that pad the codebook get a score that never wins, and rows that a far
@@ -54,6 +55,7 @@ class CodeColumns(NamedTuple):
     bounds: torch.Tensor  # [K_pad / codes of a group, 4] float32: largest ‖c'‖, ρ_c, bias bound in a group
     extremes: torch.Tensor  # [programs, 2] float32: largest ‖c'‖ that is not far, least that is
     shift: torch.Tensor  # [D + 1] float32: s, then β
+    open_rows: torch.Tensor  # [1] int32: how many rows a sweep leaves open; 0 before it
     kappa: float
 
 
@@ -126,51 +128,53 @@ def _group_largest(value, LANES: tl.constexpr):
 
 @triton.jit
 def _code_columns_kernel(
-    codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, extremes_ptr, shift_ptr,
+    codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, extremes_ptr, shift_ptr, open_ptr,
     K, D, kappa,
     METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_D: tl.constexpr,
     INLINE: tl.constexpr, LANES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     # codebook, codes :: [K, D] fp32   main :: [K_pad, COLUMNS] fp16   the rest: CodeColumns
-    EUCLIDEAN: tl.constexpr = METRIC == "euclidean"
     k = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    spread, widest = 0.0, 0.0
-    norm_square = tl.zeros([BLOCK], tl.float32)
+    if tl.program_id(0) == 0:
+        tl.store(open_ptr, 0)
+    usual, widest = 0.0, 0.0
+    top = tl.zeros([BLOCK], tl.float32)
     for start in range(0, SEGMENT, BLOCK_D):
         d = start + tl.arange(0, BLOCK_D)
         centre = tl.zeros([BLOCK_D], tl.float32)
-        if EUCLIDEAN:
+        if METRIC == "euclidean":
             centre, _most = _remedian(codebook_ptr, K, D, d, centre, False)
-            usual, most = _remedian(codebook_ptr, K, D, d, centre, True)
-            spread = tl.maximum(spread, tl.max(usual, 0))
-            widest = tl.maximum(widest, tl.max(most, 0))
             if tl.program_id(0) == 0:
                 tl.store(shift_ptr + d, centre, mask=d < D)
-        inside = (k < K)[:, None] & (d < D)[None, :]
-        code = tl.load(codebook_ptr + k[:, None] * D + d[None, :], mask=inside, other=0.0)
-        code = tl.where(inside, code - centre[None, :], 0.0)
-        norm_square += tl.sum(code * code, 1)
-    scale = tl.full([1], 1.0, tl.float32)
-    if EUCLIDEAN:
-        scale = power_below(tl.zeros([1], tl.float32) + tl.where(spread > 0.0, spread, widest))
-        if tl.program_id(0) == 0:
-            tl.store(shift_ptr + D + tl.arange(0, 1), scale)
-    if METRIC == "dot":
-        top = 0.0
-        for start in range(0, SEGMENT, BLOCK_D):
-            d = start + tl.arange(0, BLOCK_D)
-            usual, most = _remedian(codebook_ptr, K, D, d, tl.zeros([BLOCK_D], tl.float32), True)
-            top = tl.maximum(top, tl.max(usual, 0))
+        if METRIC == "cosine":
+            code, _inside = _centred(codebook_ptr, k, d, K, D, METRIC)
+            top = tl.maximum(top, tl.max(tl.abs(code), 1))
+        else:
+            spread, most = _remedian(codebook_ptr, K, D, d, centre, True)
+            usual = tl.maximum(usual, tl.max(spread, 0))
             widest = tl.maximum(widest, tl.max(most, 0))
-        scale = power_below(tl.zeros([1], tl.float32) + tl.where(top > 0.0, top, widest))
+    # One for all codes, as scores must compare; for cosine one for each, before its norm is known.
+    scale = power_below(top + tl.where(usual > 0.0, usual, widest))
+    if METRIC == "euclidean":
+        if tl.program_id(0) == 0:
+            tl.store(shift_ptr + D + tl.arange(0, 1), tl.max(scale, 0) + tl.zeros([1], tl.float32))
+
+    norm_square = tl.zeros([BLOCK], tl.float32)
+    for start in range(0, SEGMENT, BLOCK_D):
+        code, _inside = _centred(codebook_ptr, k, start + tl.arange(0, BLOCK_D), K, D, METRIC)
+        code = code * scale[:, None]
+        norm_square += tl.sum(code * code, 1)
+    norm = tl.sqrt(norm_square)
     if METRIC == "cosine":
-        scale = 1.0 / tl.maximum(tl.sqrt(norm_square), 1e-12)
-    norm = tl.sqrt(norm_square) * scale
+        # 1 / max(‖c‖, 10^-12), as torch.nn.functional.normalize has it.
+        inverse = tl.where(norm > 1e-12 * scale, scale / norm, 1e12)
+        norm = norm * (inverse / scale)
+        scale = inverse
     # Squares that overflow belong to codes that are far too; those with a NaN never win either.
     real = (k < K) & (norm < FAR_NORM)
     _store_columns(
-        codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, shift_ptr, k, real, norm, scale, K, D, kappa,
-        METRIC, PARTS, SEGMENT, COLUMNS, BLOCK_D, INLINE, LANES,
+        codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, k, real, norm, scale, K, D, kappa,
+        METRIC, PARTS, SEGMENT, COLUMNS, INLINE, LANES,
     )  # fmt: skip
     at = extremes_ptr + tl.program_id(0) * 2
     tl.store(at, tl.max(tl.where(real, norm, 0.0), 0))
@@ -181,29 +185,34 @@ def _code_columns_kernel(
 
 
 @triton.jit
+def _centred(codebook_ptr, k, d, K, D, METRIC: tl.constexpr):
+    """c - s of codes k and dimensions d, and which of them there are; s as stored, bit for bit: found again, for it may
+    be another program that stores it."""
+    inside = (k < K)[:, None] & (d < D)[None, :]
+    code = tl.load(codebook_ptr + k[:, None] * D + d[None, :], mask=inside, other=0.0)
+    if METRIC == "euclidean":
+        centre, _most = _remedian(codebook_ptr, K, D, d, tl.zeros(d.shape, tl.float32), False)
+        code = tl.where(inside, code - centre[None, :], 0.0)
+    return code, inside
+
+
+@triton.jit
 def _store_columns(
-    codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, shift_ptr, k, real, norm, scale, K, D, kappa,
-    METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_D: tl.constexpr,
-    INLINE: tl.constexpr, LANES: tl.constexpr,
+    codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, k, real, norm, scale, K, D, kappa,
+    METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr, COLUMNS: tl.constexpr, INLINE: tl.constexpr,
+    LANES: tl.constexpr,
 ):  # fmt: skip
     residual_square = tl.zeros([k.shape[0]], tl.float32)
-    TAKEN: tl.constexpr = BLOCK_D if PARTS == 1 else COLUMNS
-    for start in range(0, SEGMENT, BLOCK_D):
-        e = start + tl.arange(0, TAKEN)
-        d = e % SEGMENT
+    STEP: tl.constexpr = min(COLUMNS, 32)
+    for start in range(0, COLUMNS, STEP):
+        e = start + tl.arange(0, STEP)
         segment = e // SEGMENT
-        inside = (k < K)[:, None] & (d < D)[None, :] & (segment < PARTS)[None, :]
-        code = tl.load(codebook_ptr + k[:, None] * D + d[None, :], mask=inside, other=0.0)
-        if METRIC == "euclidean":
-            # As stored, bit for bit: found again, for it may be another program that stores it.
-            centre, _most = _remedian(codebook_ptr, K, D, d, tl.zeros([TAKEN], tl.float32), False)
-            code = tl.where(inside, code - centre[None, :], 0.0)
+        code, inside = _centred(codebook_ptr, k, e % SEGMENT, K, D, METRIC)
+        code = code * scale[:, None]
         if METRIC == "cosine":
-            code = code * scale[:, None]
-            tl.store(codes_ptr + k[:, None] * D + d[None, :], code, mask=inside & (segment == 0)[None, :])
-        else:
-            code = code * scale[None, :]
-        code = tl.where(real[:, None], code, 0.0)
+            at = codes_ptr + k[:, None] * D + e[None, :]
+            tl.store(at, code, mask=inside & (segment == 0)[None, :])
+        code = tl.where(real[:, None] & (segment < PARTS)[None, :], code, 0.0)
         high, low, residual = split(code)
         if PARTS == 1:
             residual = residual + low.to(tl.float32)
@@ -211,7 +220,6 @@ def _store_columns(
         else:
             value = -tl.where((segment == 0)[None, :], low, high)
         residual_square += tl.sum(tl.where((segment == 0)[None, :], residual * residual, 0.0), 1)
-        value = tl.where((segment < PARTS)[None, :], value, 0.0)
         tl.store(main_ptr + k[:, None] * COLUMNS + e[None, :], value, mask=((segment < PARTS) | (not INLINE))[None, :])
 
     residual = tl.sqrt(residual_square)
@@ -227,10 +235,9 @@ def _store_columns(
         value = _extra_columns(i[None, :], bias, norm, residual, bias_bound, real)
         tl.store(extra_ptr + k[:, None] * EXTRA + i[None, :], value.to(tl.float16))
     else:
-        i = tl.arange(0, COLUMNS) - PARTS * SEGMENT
+        i = tl.arange(0, COLUMNS - PARTS * SEGMENT)
         value = _extra_columns(i[None, :], bias, norm, residual, bias_bound, real)
-        tl.store(main_ptr + k[:, None] * COLUMNS + (i + PARTS * SEGMENT)[None, :], value.to(tl.float16),
-                 mask=(i >= 0)[None, :])  # fmt: skip
+        tl.store(main_ptr + k[:, None] * COLUMNS + (i + PARTS * SEGMENT)[None, :], value.to(tl.float16))
     at = bounds_ptr + (tl.program_id(0).to(tl.int64) * LANES + tl.arange(0, LANES)) * 4
     tl.store(at, _group_largest(norm, LANES))
     tl.store(at + 1, _group_largest(residual, LANES))
@@ -239,7 +246,7 @@ def _store_columns(
 
 def accumulation_bound(config: SearchConfig) -> float:
     """κ of the docstring."""
-    return (1.55 * config.columns + 32) * 2.0**-23
+    return (1.6 * config.segment + 32) * 2.0**-23
 
 
 def code_columns(codebook: torch.Tensor, metric: str, config: SearchConfig) -> CodeColumns:
@@ -249,9 +256,7 @@ def code_columns(codebook: torch.Tensor, metric: str, config: SearchConfig) -> C
     size, dimension = codebook.shape
     padded = -(-size // config.block_k) * config.block_k
     if padded * config.columns >= 2**30:
-        raise ValueError(
-            f"codebook: expected fewer than 2^30 elements once padded, got [{padded}, {config.columns}]"
-        )
+        raise ValueError(f"codebook: expected fewer than 2^30 elements once padded, got [{padded}, {config.columns}]")
     main = codebook.new_empty((padded, config.columns), dtype=torch.float16)
     extra = main if config.inline else main.new_empty((padded, EXTRA.value))
     bounds = codebook.new_empty((padded // config.group, 4))
@@ -259,11 +264,12 @@ def code_columns(codebook: torch.Tensor, metric: str, config: SearchConfig) -> C
     extremes = codebook.new_empty((padded // block, 2))
     codes = torch.empty_like(codebook) if metric == "cosine" else codebook
     shift = codebook.new_empty(dimension + 1)
+    open_rows = torch.empty(1, dtype=torch.int32, device=codebook.device)
     kappa = accumulation_bound(config)
     _code_columns_kernel[(padded // block,)](
-        codebook, codes, main, extra, bounds, extremes, shift, size, dimension, kappa,
+        codebook, codes, main, extra, bounds, extremes, shift, open_rows, size, dimension, kappa,
         METRIC=metric, PARTS=config.parts, SEGMENT=config.segment, COLUMNS=config.columns,
         BLOCK_D=min(config.segment, 32), INLINE=config.inline, LANES=config.lanes, BLOCK=block,
         num_warps=8, enable_fp_fusion=True,
     )  # fmt: skip
-    return CodeColumns(codes, main, extra, bounds, extremes, shift, kappa)
+    return CodeColumns(codes, main, extra, bounds, extremes, shift, open_rows, kappa)

@@ -52,6 +52,7 @@ class SearchConfig(NamedTuple):
     num_stages: int
     descriptors: bool  # tiles of codes come through the tensor memory accelerator
     ptx: bool
+    again: SearchConfig | None = None  # of a second sweep, in three parts, over the rows that the first leaves open
 
     @property
     def streamed(self) -> bool:
@@ -74,6 +75,7 @@ class SearchConfig(NamedTuple):
 TABLE: Mapping[str, Mapping[int, Tile]] = {
     "sm_90": {
         16: Tile(128, 256, 0, 16, 8, 2),
+        32: Tile(128, 256, 0, 8, 8, 2),
         64: Tile(128, 256, 0, 8, 8, 3),
         128: Tile(128, 256, 0, 8, 8, 2),
         256: Tile(128, 128, 0, 8, 8, 2),
@@ -95,6 +97,8 @@ TABLE: Mapping[str, Mapping[int, Tile]] = {
         2**31: Tile(128, 64, 32, 4, 4, 2),
     },
 }  # fmt: skip
+# Of the second sweep at D = 33 to 64, over the rows that the first leaves open: one product, 256 deep.
+AGAIN = {"sm_90": Tile(128, 128, 0, 8, 8, 2), "sm_100": Tile(128, 128, 0, 8, 4, 1)}
 # The multiprocessors that a codebook is split for where there is no device to ask: the interpreter's tests.
 PROCESSORS = 4
 
@@ -124,15 +128,19 @@ def search_config(dimension: int, arch: str) -> SearchConfig:
     # Long rows that 16 does not divide are read number by number: too many addresses for registers beside a sweep.
     broken = dimension > 64 and dimension % 16 > 0
     most = max(tiles) if broken else min(most for most in tiles if dimension <= most)
-    return layout(dimension, tiles[most], arch)
+    config = layout(dimension, tiles[most], arch)
+    if config.descriptors and config.segment == 64:
+        config = config._replace(again=layout(dimension, AGAIN[family(arch)], arch, parts=3))
+    return config
 
 
-def layout(dimension: int, tile: Tile, arch: str) -> SearchConfig:
-    """The columns of a tile: three parts up to D = 16, where one product of 32 or 64 holds them. Bias and bounds fit in
+def layout(dimension: int, tile: Tile, arch: str, parts: int | None = None) -> SearchConfig:
+    """The columns of a tile: three parts up to D = 32, where one product of 32 to 128 holds them. Bias and bounds fit in
     there too, but where a tile takes one product alone Triton deals its columns out among warps, unless it is Hopper's."""
     descriptors = family(arch) in ("sm_90", "sm_100") and not tile.block_d
     segment = max(8, triton.next_power_of_2(dimension))
-    parts, columns = (3, 4 * segment) if segment <= 16 else (1, segment)
+    parts = parts or (3 if segment <= 32 else 1)
+    columns = 4 * segment if parts > 1 else segment
     if tile.block_d:
         parts, columns = 1, -(-dimension // 64) * 64
         segment = columns

@@ -18,7 +18,7 @@ from .code_columns import UP, power_below, split
 
 FAR = tl.constexpr(float("inf"))
 # Beyond these a row leaves fp16, or its scores the one that never wins.
-LARGEST_ENTRY, LARGEST_SCORE = tl.constexpr(60000.0), tl.constexpr(2.0**21)
+LARGEST_ENTRY, LARGEST_FACTOR, LARGEST_SCORE = tl.constexpr(60000.0), tl.constexpr(900.0), tl.constexpr(2.0**21)
 # What is known of a row.
 ORDINARY, BEYOND, NOT_FINITE = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
@@ -36,19 +36,17 @@ def _extremes(extremes_ptr, count):
 
 
 @triton.jit
-def load_rows(rows, live, e, D, stride_xd, PARTS: tl.constexpr, SEGMENT: tl.constexpr):
-    """Raw entries, fp32, of columns e, and which of them there are."""
-    d = e % SEGMENT
-    inside = live[:, None] & ((d < D) & (e < PARTS * SEGMENT))[None, :]
+def load_rows(rows, live, d, D, stride_xd):
+    """Raw entries, fp32, of dimensions d, and which of them there are."""
+    inside = live[:, None] & (d < D)[None, :]
     x = tl.load(rows[:, None] + d.to(tl.int64)[None, :] * stride_xd, mask=inside, other=0.0).to(tl.float32)
     return x, inside
 
 
 @triton.jit
-def scaled_rows(x, inside, e, D, shift_ptr, own_scale, EUCLIDEAN: tl.constexpr, SEGMENT: tl.constexpr):
+def scaled_rows(x, inside, d, D, shift_ptr, own_scale, EUCLIDEAN: tl.constexpr):
     """X of raw entries; own_scale [BLOCK_N] serves cosine and dot."""
     if EUCLIDEAN:
-        d = e % SEGMENT
         shift = tl.load(shift_ptr + d, mask=d < D, other=0.0)
         x = (x - shift[None, :]) * tl.load(shift_ptr + D)
     else:
@@ -69,7 +67,7 @@ def row_bounds(
     if not EUCLIDEAN:
         top = tl.zeros([BLOCK_N], tl.float32)
         for start in range(0, SEGMENT, STEP):
-            x, _inside = load_rows(rows, live, start + tl.arange(0, STEP), D, stride_xd, 1, SEGMENT)
+            x, _inside = load_rows(rows, live, start + tl.arange(0, STEP), D, stride_xd)
             top = tl.maximum(top, tl.max(tl.abs(x), 1))
         own_scale = power_below(top)
     square = tl.zeros([BLOCK_N], tl.float32)
@@ -78,10 +76,10 @@ def row_bounds(
     top = tl.zeros([BLOCK_N], tl.float32)
     bad = tl.zeros([BLOCK_N], tl.int32)
     for start in range(0, SEGMENT, STEP):
-        e = start + tl.arange(0, STEP)
-        x, inside = load_rows(rows, live, e, D, stride_xd, 1, SEGMENT)
+        d = start + tl.arange(0, STEP)
+        x, inside = load_rows(rows, live, d, D, stride_xd)
         bad += tl.sum(tl.where(tl.abs(x) < FAR, 0, 1), 1)
-        x = scaled_rows(x, inside, e, D, shift_ptr, own_scale, EUCLIDEAN, SEGMENT)
+        x = scaled_rows(x, inside, d, D, shift_ptr, own_scale, EUCLIDEAN)
         _high, low, residual = split(x)
         low = low.to(tl.float32)
         if PARTS == 1:
@@ -99,7 +97,7 @@ def row_bounds(
     lift = norm * largest
     if EUCLIDEAN:
         lift = tl.minimum(lift, 0.5 * square)
-    beyond = (top >= LARGEST_ENTRY) | (norm * tl.maximum(largest, 1.0) >= LARGEST_SCORE)
+    beyond = (top >= LARGEST_ENTRY) | (factor >= LARGEST_FACTOR) | (norm * tl.maximum(largest, 1.0) >= LARGEST_SCORE)
     # The distance to a far code is at least far - ‖X‖, to any other at most ‖X‖ + largest.
     if EUCLIDEAN:
         beyond = beyond | (far <= 1.001 * (2 * norm + largest))
@@ -133,13 +131,16 @@ def row_columns(
     norm, factor, lift, state, own_scale = row_bounds(
         rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, PARTS, SEGMENT
     )
-    e = tl.arange(0, COLUMNS)
-    x, inside = load_rows(rows, state == ORDINARY, e, D, stride_xd, PARTS, SEGMENT)
-    value, low, _residual = split(scaled_rows(x, inside, e, D, shift_ptr, own_scale, METRIC == "euclidean", SEGMENT))
+    d = tl.arange(0, SEGMENT)
+    x, inside = load_rows(rows, state == ORDINARY, d, D, stride_xd)
+    value, low, _residual = split(scaled_rows(x, inside, d, D, shift_ptr, own_scale, METRIC == "euclidean"))
     if PARTS > 1:
-        value = tl.where((e // SEGMENT == 1)[None, :], low, value)
-    if INLINE:
-        value = with_extra(value.to(tl.float32), (e - PARTS * SEGMENT)[None, :], norm, factor, lift).to(tl.float16)
+        last = tl.zeros([x.shape[0], SEGMENT], tl.float32)
+        if INLINE:
+            last = with_extra(last, d[None, :], norm, factor, lift)
+        # [high | low | high | last], in registers: loaded and split once.
+        value = tl.join(tl.join(value, value), tl.join(low, last.to(tl.float16)))
+        value = tl.reshape(tl.permute(value, [0, 2, 3, 1]), [x.shape[0], COLUMNS])
     return value, norm, factor, lift, state
 
 

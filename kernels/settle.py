@@ -49,7 +49,7 @@ def _listed_code(listed, m, tiles, group_bits, BLOCK_K: tl.constexpr, LANES: tl.
     SLOTS: tl.constexpr = BLOCK_K // GROUP
     every_tile = (listed & 1) > 0
     at = (m // GROUP) % LISTED
-    number = ((listed >> (1 + at * group_bits).to(tl.int64)) & ((1 << group_bits) - 1)).to(tl.int32)
+    number = ((listed >> tl.minimum(1 + at * group_bits, 62).to(tl.int64)) & ((1 << group_bits) - 1)).to(tl.int32)
     tile = tl.where(every_tile, m // (GROUP * LISTED), (number - 1) // SLOTS)
     slot = (number - 1) % SLOTS
     column = m % GROUP

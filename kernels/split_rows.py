@@ -34,10 +34,10 @@ def _split_rows_kernel(
         rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, 1, COLUMNS
     )
     for start in range(0, COLUMNS, BLOCK_D):
-        e = start + tl.arange(0, BLOCK_D)
-        x, inside = load_rows(rows, state == ORDINARY, e, D, stride_xd, 1, COLUMNS)
-        x = scaled_rows(x, inside, e, D, shift_ptr, own_scale, METRIC == "euclidean", COLUMNS)
-        tl.store(parts_ptr + n[:, None] * COLUMNS + e[None, :], x.to(tl.float16))
+        d = start + tl.arange(0, BLOCK_D)
+        x, inside = load_rows(rows, state == ORDINARY, d, D, stride_xd)
+        x = scaled_rows(x, inside, d, D, shift_ptr, own_scale, METRIC == "euclidean")
+        tl.store(parts_ptr + n[:, None] * COLUMNS + d[None, :], x.to(tl.float16))
     tl.store(bounds_ptr + n * 4, norm, mask=live)
     tl.store(bounds_ptr + n * 4 + 1, factor, mask=live)
     tl.store(bounds_ptr + n * 4 + 2, lift, mask=live)

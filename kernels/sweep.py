@@ -25,7 +25,7 @@ from .row_columns import BEYOND, FAR, ORDINARY
 # Bits of a score that never wins against one that does: sums below stay finite.
 UNREACHED = tl.constexpr(0x7F000000)
 # Slots that an open row may list, and bits for them.
-LISTED, LIST_BITS = tl.constexpr(4), tl.constexpr(60)
+LISTED, LIST_BITS = tl.constexpr(6), tl.constexpr(60)
 # Entries of rows without an index: -1 not finite, -2 compare with all codes, below that a list (`entries`).
 ALL_CODES = tl.constexpr(-2)
 
@@ -112,9 +112,7 @@ def _group_minima(bits, LANES: tl.constexpr, GROUP_STEPS: tl.constexpr):
 
 
 @triton.jit
-def kept_so_far(
-    best, second, member, score, tile, tile_mask, GROUP_STEPS: tl.constexpr, PTX: tl.constexpr
-):
+def kept_so_far(best, second, member, score, tile, tile_mask, GROUP_STEPS: tl.constexpr, PTX: tl.constexpr):
     """What is kept of the tiles up to this one. best [BLOCK_N, blocks, LANES], second [BLOCK_N, LANES], member
     [BLOCK_N, 8·GROUP_STEPS]: bits of scores, int32."""
     BLOCKS: tl.constexpr = best.shape[1]
@@ -133,7 +131,7 @@ def verdict(
     """entry [BLOCK_N] int64, and the least score and its reach, of what `kept_so_far` kept.
 
     entry: the code; -1 of a row that is not finite; ALL_CODES; or ALL_CODES - 1 - list, the list's lowest bit 1 if the
-    slots are to be compared in all tiles, then LISTED times group_bits bits: number of a group (tile and slot) plus 1."""
+    slots are to be compared in all tiles, then group_bits bits for each of at most LISTED: number of a group (tile and slot) plus 1."""
     BLOCK_N: tl.constexpr = best.shape[0]
     LANES: tl.constexpr = best.shape[2]
     SLOTS: tl.constexpr = LANES * best.shape[1]
@@ -170,9 +168,9 @@ def verdict(
     for i in tl.static_range(LISTED):
         slot = tl.min(tl.where(within, place, SLOTS), 1)
         number = tl.sum(tl.where(place == slot[:, None], group + 1, 0), 1)
-        listed += number.to(tl.int64) << (1 + i * group_bits)
+        listed += number.to(tl.int64) << tl.minimum(1 + i * group_bits, LIST_BITS)
         within = within & (place > slot[:, None])
-    fits = (slots <= LISTED) & (state == ORDINARY) & (LISTED * group_bits <= LIST_BITS)
+    fits = (slots <= LISTED) & (slots * group_bits <= LIST_BITS) & (state == ORDINARY)
     entry = tl.where(fits, ALL_CODES - 1 - listed, ALL_CODES)
     entry = tl.where(certified, tl.minimum(code, K - 1).to(tl.int64), entry)
     return tl.where((state == ORDINARY) | (state == BEYOND), entry, -1), lowest, reach

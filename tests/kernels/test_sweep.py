@@ -19,9 +19,12 @@ def as_on(monkeypatch, device):
     def choose(arch: str) -> None:
         if device.type == "cuda":
             pytest.skip("a device has one layout")
-        monkeypatch.setattr(
-            nearest_code, "search_config", lambda d, _: configuration.search_config(d, arch)._replace(ptx=False)
-        )
+
+        def chosen(dimension: int, _: str) -> configuration.SearchConfig:
+            config = configuration.search_config(dimension, arch)._replace(ptx=False)
+            return config._replace(again=config.again and config.again._replace(ptx=False))
+
+        monkeypatch.setattr(nearest_code, "search_config", chosen)
 
     return choose
 
@@ -168,3 +171,28 @@ def test_a_measured_table_takes_the_place_of_the_built_in_one(tmp_path, monkeypa
             configuration.search_config(64, "sm_90")
     finally:
         configuration.search_config.cache_clear()
+
+
+@pytest.mark.parametrize("data", ["normal", "clusters", "duplicated"])
+def test_a_second_sweep_of_what_the_first_leaves_open(data, as_on, monkeypatch, device):
+    as_on("sm_90")
+    torch.manual_seed(5)
+    codebook = torch.randn(600, 64)
+    if data == "clusters":
+        codebook = codebook[:20].repeat(30, 1) + 0.02 * torch.randn(600, 64)
+    if data == "duplicated":
+        codebook = codebook[:20].repeat(30, 1)
+    x = codebook[torch.randint(0, 600, (1, 600))] + 0.01 * torch.randn(1, 600, 64)
+    config = nearest_code.search_config(64, "sm_90")
+    assert config.again.parts == 3
+
+    once = nearest_code.sweep(
+        x, codebook, "euclidean", torch.empty(1, 600, dtype=torch.int64), config._replace(again=None)
+    )
+    twice = nearest_code.sweep(x, codebook, "euclidean", torch.empty(1, 600, dtype=torch.int64), config)
+    once, twice = once.entry[0], twice.entry[0]
+    certified = once >= 0
+    assert torch.equal(twice[certified], once[certified])
+    if data == "clusters":
+        assert certified.double().mean() < 0.5 < (twice >= 0).double().mean()
+    check_indices(nearest_code.nearest_code(x, codebook), x, codebook)
