@@ -49,7 +49,8 @@ _SCHEMAS = {
     "codebook_statistics": "(Tensor x, Tensor indices, SymInt codebook_size, Tensor? center) -> (Tensor, Tensor)",
     "ema_update_": (
         "(Tensor(a!) codebook, Tensor(b!) cluster_size, Tensor(c!) embed_avg, Tensor counts, Tensor sums, "
-        "float decay, float eps, bool normalize) -> ()"
+        "float decay, float eps, bool normalize, Tensor? replacements=None, float share=0., float least=0., "
+        "float grace=1., Tensor(d!)? steps=None) -> ()"
     ),
     "gaussian_kl": f"({_GAUSSIAN}, {_OPTIONS}, str reduction) -> Tensor",
     "gaussian_kl_backward": (
@@ -164,6 +165,8 @@ def _(
     decay: float,
     eps: float,
     normalize: bool,
+    *rest: Any,
+    **named: Any,
 ) -> None:
     return None
 

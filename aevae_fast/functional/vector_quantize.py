@@ -144,15 +144,15 @@ class _VectorQuantize(Function):
         grad_loss = codebook.new_zeros(()) if grad_loss is None else grad_loss
         commitment_weight, codebook_weight = ctx.weights
         needs_x, needs_codebook, needs_counts = ctx.needs_input_grad[:3]
-        scale = grad_loss * (2.0 / _elements(x, mask))
+        each = 2.0 / _elements(x, mask)
         grad_x = grad_codebook = counts = sums = None
         statistics = partial(run, "codebook_statistics", ctx.impl, x, indices, codebook.shape[0])
         if needs_x:
-            args = (grad, x, codebook, indices, mask, scale * commitment_weight)
+            args = (grad, x, codebook, indices, mask, grad_loss * (each * commitment_weight))
             grad_x = run("vector_quantize_backward", ctx.impl, *args)
         if needs_codebook:  # sums of differences: the difference of sums would cancel where data sits far from 0
             counts, differences = statistics(codebook)
-            grad_codebook = differences * (scale * -codebook_weight)
+            grad_codebook = differences * (grad_loss * (each * -codebook_weight))
             sums = torch.addcmul(differences, counts[:, None], codebook) if needs_counts else None
         elif needs_counts:
             counts, sums = statistics(None)

@@ -95,22 +95,20 @@ class AffineCodebook(Codebook):
         shape, zero = (2 * _LIMBS, self.embed.shape[2]), torch.zeros((), device=self.embed.device)
         self.moments = [zero.expand(shape).requires_grad_() for _ in range(self.heads)]
 
-    def statistics(self, counts: Tensor, sums: Tensor) -> Tensor:
+    def statistics(self, counts: Tensor, sums: Tensor) -> tuple[Tensor, ...]:
         found = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in self.moments]
         for leaf in self.moments:
             leaf.grad = None
-        return torch.cat([super().statistics(counts, sums).flatten(), torch.stack(found).flatten()])
+        moments = torch.stack(found)
+        return moments, *super().statistics(counts, sums)
 
-    def move(self, statistics: Tensor) -> None:
-        dim = self.embed.shape[2]
-        plain, moments = statistics.split([self.heads * self.size * (2 * dim + 2), 2 * _LIMBS * self.heads * dim])
-        plain = plain.view(self.heads, self.size, -1)
-        sums, counts = plain[..., :dim], plain[..., dim : dim + 1]
+    def move(self, moments: Tensor, *statistics: Tensor) -> None:  # type: ignore[override]  # its own statistics
+        sums, counts = statistics[0].unflatten(0, (self.heads, -1)), statistics[1].view(self.heads, -1, 1)
         # Sums of vectors as sums of stored codes, by the moments that the forward used.
         inner = (sums - counts * self.batch_mean) / self._ratio + counts * self.codebook_mean
-        super().move(torch.cat([inner, plain[..., dim:]], 2).flatten(0, 1))
+        super().move(inner, *statistics[1:])
         n = counts.sum(1, keepdim=True)
-        joined = moments.view(self.heads, 2, _LIMBS, dim).to(wide_dtype(moments)).sum(2, keepdim=True)
+        joined = moments.view(self.heads, 2, _LIMBS, -1).to(wide_dtype(moments)).sum(2, keepdim=True)
         first, second = (joined / n.clamp(min=1)[:, None]).unbind(1)
         seen, variance = (n > 0).float(), (second - first.square()).clamp(min=0).float()
         waited = self.codebook_mean_needs_init

@@ -12,13 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import functional
+from ..functional.ema_update import DEAD_SHARE, GRACE
 from .codebook_state import CodebookState, RowWeight
 from .kmeans import drawn_aside, kmeans, sample_of_all_ranks
 from .sharded import WrittenInForward, placed_as
 
-# A code counts as dead below this share of uniform usage, unless a threshold is given, and comes back with a count just
-# above it: it follows its new vectors at once, and has about five steps at decay 0.99 to find any.
-_DEAD_SHARE, _GRACE = 1 / 2, 1.05
 _SPREAD = 1640531527  # 2³²/φ², odd: multiples of it, modulo 2³¹, spread evenly (Knuth, TAOCP 3, section 6.4)
 
 
@@ -43,6 +41,8 @@ class Codebook(CodebookState):
     def observe(self, x: Tensor, mask: Tensor | None, dim: int) -> None:
         """Before a training forward searches: initialise if that is due, note candidates for dead codes. x holds
         H·D along axis `dim`, head after head. Repeating it with the same x changes nothing: checkpointing may."""
+        if not self.needs_init and self.dead_code_threshold == 0:
+            return
         rows = functional.as_rows(x, dim)
         keep = rows.new_ones(rows.shape[:2], dtype=torch.bool) if mask is None else mask.reshape(rows.shape[:2])
         if self.needs_init:
@@ -101,16 +101,16 @@ class Codebook(CodebookState):
 
     # --- what an update does -------------------------------------------------------------------------------------
 
-    def statistics(self, counts: Tensor, sums: Tensor) -> Tensor:
-        """One flat tensor for one all-reduce: sums, counts and candidates side by side, `[H·K, 2·D + 2]`."""
-        return torch.cat([sums, counts[:, None], self.candidates], 1)
+    def statistics(self, counts: Tensor, sums: Tensor) -> tuple[Tensor, ...]:
+        """What is summed over ranks, and `move` then takes: sums [H·K, D], counts [H·K]; candidates, if codes die."""
+        return (sums, counts) if self.dead_code_threshold == 0 else (sums, counts, self.candidates)
 
-    def move(self, statistics: Tensor) -> None:
-        """Move the codebook by the statistics of a step, then replace the codes that died."""
-        dim = self.embed.shape[2]
-        parts = statistics.unflatten(0, (self.heads, self.size)).split([dim, 1, dim, 1], 2)
-        sums, counts, candidates, usable = parts[0], parts[1][..., 0], parts[2], parts[3]
-        arrived = counts.any()
+    def move(self, sums: Tensor, counts: Tensor, candidates: Tensor | None = None) -> None:
+        """Move the codebook by the statistics of a step, and replace the codes that died. Of each candidate one rank
+        has it; where DDP has broadcast its buffers since, several have the same."""
+        shape = (self.heads, self.size, -1)
+        counts, sums = counts.view(shape[:2]), sums.view(shape)
+        rows = None if candidates is None else candidates.view(shape)
         if self.row_weight is not None:
             counts, sums = self._weighted(counts, sums, self.row_weight)
             self.row_weight = None
@@ -118,15 +118,31 @@ class Codebook(CodebookState):
             self.written.restore(self.embed)
             self.written = None
         if self.learnable:
-            self.cluster_size.lerp_(counts, (1 - self.decay) * arrived)
-        else:
-            for h in range(self.heads):
-                state = (self.embed[h], self.cluster_size[h], self.embed_avg[h])
-                new = (counts[h].contiguous(), sums[h].contiguous())
-                functional.ema_update_(*state, *new, decay=self.decay, eps=self.eps, metric=self.metric)
-        if self.dead_code_threshold != 0:
-            # One rank has each; where DDP has broadcast its buffers since, several have the same.
-            self._replace_dead(candidates / usable.clamp(min=1), (usable[..., 0] > 0) & arrived)
+            self._follow(counts, rows)
+            return
+        for h in range(self.heads):
+            functional.ema_update_(
+                self.embed[h],
+                self.cluster_size[h],
+                self.embed_avg[h],
+                counts[h],
+                sums[h],
+                decay=self.decay,
+                eps=self.eps,
+                metric=self.metric,
+                replacements=None if rows is None else rows[h],
+                dead_code_threshold=self.dead_code_threshold,
+                steps=self.steps if self.heads == 1 else None,
+            )
+        if self.heads > 1:
+            self.steps += counts.any()
+
+    def _follow(self, counts: Tensor, rows: Tensor | None) -> None:
+        """A gradient has moved the codes: their counts follow, and the dead are replaced."""
+        arrived = counts.any()
+        self.cluster_size.lerp_(counts, (1 - self.decay) * arrived)
+        if rows is not None:
+            self._replace_dead(rows[..., :-1] / rows[..., -1:].clamp(min=1), (rows[..., -1] > 0) & arrived)
         self.steps += arrived
 
     def _weighted(self, counts: Tensor, sums: Tensor, weight: RowWeight) -> tuple[Tensor, Tensor]:
@@ -140,7 +156,7 @@ class Codebook(CodebookState):
         """Vector, sum and count are all written: left to its old sum a code would be pulled back at the next step."""
         threshold = self._threshold()
         dead = (self.cluster_size < threshold) & usable
-        fresh = _GRACE * threshold
+        fresh = GRACE * threshold
         self.cluster_size.copy_(self.cluster_size.where(~dead, fresh))
         alive = placed_as(~dead[..., None].expand_as(candidates), self.embed)
         self.embed.copy_(self.embed.where(alive, placed_as(candidates, self.embed)))
@@ -150,4 +166,4 @@ class Codebook(CodebookState):
         """The running count below which a code is dead, [H, 1]."""
         uniform = self.cluster_size.mean(1, keepdim=True)
         given = self.dead_code_threshold
-        return _DEAD_SHARE * uniform if given is None else torch.full_like(uniform, given)
+        return DEAD_SHARE * uniform if given is None else torch.full_like(uniform, given)

@@ -62,15 +62,17 @@ def move(arrived: "list[tuple[Codebook, Tensor, Tensor]]") -> None:
     for codebook, counts, sums in arrived:
         before = joined.get(codebook)
         joined[codebook] = (counts, sums) if before is None else (before[0] + counts, before[1] + sums)
-    statistics = [codebook.statistics(counts, sums) for codebook, (counts, sums) in joined.items()]
-    shared = [i for i, codebook in enumerate(joined) if codebook.shared]
+    statistics = {codebook: codebook.statistics(counts, sums) for codebook, (counts, sums) in joined.items()}
+    shared = [codebook for codebook in joined if codebook.shared]
     if shared:
-        message = torch.cat([statistics[i].flatten() for i in shared])
+        own = [part for codebook in shared for part in statistics[codebook]]
+        message = torch.cat([part.flatten() for part in own])
         dist.all_reduce(message)
-        for i, part in zip(shared, message.split([statistics[i].numel() for i in shared]), strict=True):
-            statistics[i] = part.view_as(statistics[i])
-    for codebook, summed in zip(joined, statistics, strict=True):
-        codebook.move(summed)
+        summed = iter(message.split([part.numel() for part in own]))
+        for codebook in shared:
+            statistics[codebook] = tuple(next(summed).view_as(part) for part in statistics[codebook])
+    for codebook, parts in statistics.items():
+        codebook.move(*parts)
 
 
 @contextmanager

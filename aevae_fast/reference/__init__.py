@@ -2,7 +2,7 @@
 
 from . import philox
 from .codebook_statistics import codebook_statistics
-from .ema_update import ema_update
+from .ema_update import ema_update, replace_dead
 from .finite_scalar_quantize import finite_scalar_quantize
 from .gaussian_kl import gaussian_kl
 from .gaussian_logsumexp import gaussian_logsumexp
@@ -27,6 +27,7 @@ __all__ = [
     "nearest_code",
     "nearest_codes",
     "philox",
+    "replace_dead",
     "reparameterize_kl",
     "residual_statistics",
     "residual_vector_quantize",

@@ -32,3 +32,24 @@ def ema_update(
         smoothed = (cluster_size + eps) / (total + len(codebook) * eps) * total
         moved, used = embed_avg / smoothed[:, None], total > 0
     return torch.where(used, moved, codebook), cluster_size, embed_avg
+
+
+def replace_dead(
+    codebook: Tensor,
+    cluster_size: Tensor,
+    embed_avg: Tensor,
+    replacements: Tensor,
+    *,
+    threshold: Tensor | float,
+    grace: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same three, where each code with n < threshold is its replacement, r of [r·j ‖ j] in replacements [K, D + 1],
+    n = grace·threshold and m = r·n: all three, as its old sum would pull a code back. Not where j is 0."""
+    together = replacements[:, -1:]
+    dead = (cluster_size < threshold) & (together[:, 0] > 0)
+    row, fresh = replacements[:, :-1] / together.clamp(min=1), grace * torch.as_tensor(threshold).to(cluster_size)
+    return (
+        torch.where(dead[:, None], row, codebook),
+        torch.where(dead, fresh, cluster_size),
+        torch.where(dead[:, None], row * fresh, embed_avg),
+    )
