@@ -47,8 +47,8 @@ def search_case(
     kernel: str, dimension: int, dtype: str, layout: str, arch: str, metric: str = "euclidean", split: bool = False,
     config: SearchConfig | None = None, again: bool = False,
 ) -> Case:  # fmt: skip
-    """A kernel of the search at one D, dtype and layout of x, as it would be launched on arch: "nearest_code", its sweep;
-    "settle"; "vector_quantize", which settles, gathers and sums."""
+    """A kernel of the search at one D, dtype and layout of x, as launched on arch: "nearest_code", its sweep (`again`:
+    its second); "settle"; "vector_quantize", which settles, gathers and sums."""
     config = config or search_config(dimension, arch)
     lists = nearest_code.WRITES if config.again else nearest_code.NO_LIST
     if again:
@@ -60,7 +60,8 @@ def search_case(
     common: dict[str, Any] = {
         "x_ptr": x, "entry_ptr": "*i64", "lowest_ptr": f32, "reach_ptr": f32, "N": "i32:16", "S": "i32:16", "K": "i32",
         "D": _size(dimension), **_strides("x", dimension, layout), "tiles": "i32", "group_bits": "i32",
-        "BLOCK_K": config.block_k, "LANES": config.lanes, "GROUP_STEPS": config.group_steps, "SPLIT": split, "SPLITS": 16 if split else 1,
+        "BLOCK_K": config.block_k, "LANES": config.lanes, "GROUP_STEPS": config.group_steps, "SPLIT": split,
+        "SPLITS": 16 if split else 1,
     }  # fmt: skip
     if kernel == "nearest_code":
         wide = config.columns if config.inline else EXTRA.value
@@ -69,10 +70,12 @@ def search_case(
             tiles = [f"tensordesc<fp16[{config.block_k}, {columns}]>" for columns in (config.columns, wide)]
         arguments = common | {
             "parts_ptr": "*fp16", "row_bounds_ptr": f32, "main": tiles[0], "extra": tiles[1], "bounds_ptr": f32,
-            "extremes_ptr": f32, "shift_ptr": f32, "open_ptr": "*i32", "list_ptr": "*i32", "each": "i32", "programs": "i32", "tile_mask": "i32",
+            "extremes_ptr": f32, "shift_ptr": f32, "open_ptr": "*i32", "list_ptr": "*i32",
+            "each": "i32", "programs": "i32", "tile_mask": "i32",
             "kappa": "fp32", "METRIC": metric, "PARTS": config.parts, "SEGMENT": config.segment,
             "COLUMNS": config.columns, "BLOCK_N": config.block_n, "BLOCK_D": config.block_d, "EXTRA": EXTRA.value,
-            "INLINE": config.inline, "DESCRIPTORS": config.descriptors, "LISTS": nearest_code.NO_LIST.value if split else lists.value,
+            "INLINE": config.inline, "DESCRIPTORS": config.descriptors,
+            "LISTS": nearest_code.NO_LIST.value if split else lists.value,
             "PTX": config.ptx,
         }  # fmt: skip
         return Case(
@@ -134,22 +137,24 @@ def code_cases(dimension: int, arch: str, metrics: tuple[str, ...] = METRICS[:1]
         tail = f"D={dimension}" + (f" {metric}" if metric != "euclidean" else "")
         yield Case(f"code_columns {tail}", code_columns._code_columns_kernel, {
             "codebook_ptr": f32, "codes_ptr": f32, "main_ptr": "*fp16", "extra_ptr": "*fp16", "bounds_ptr": f32,
-            "extremes_ptr": f32, "shift_ptr": f32, "open_ptr": "*i32", "K": "i32", "D": size, "kappa": "fp32", "METRIC": metric,
+            "extremes_ptr": f32, "shift_ptr": f32, "open_ptr": "*i32", "K": "i32", "D": size, "kappa": "fp32",
+            "METRIC": metric,
             "PARTS": config.parts, "SEGMENT": config.segment, "COLUMNS": config.columns,
             "BLOCK_D": min(config.segment, 32), "INLINE": config.inline, "LANES": config.lanes,
             "BLOCK": 8 * config.group_steps,
         }, 8)  # fmt: skip
     for key in ("i16", "i32"):
         yield Case(f"code_starts {key}", codebook_statistics._code_starts_kernel, {
-            "sorted_ptr": f"*{key}", "starts_ptr": "*i64", "N": "i32:16", "K": "i32:16", "steps": "i32", "width": "i32:16",
-            "LANES": codebook_statistics.LANES, "BLOCK_K": 64,
+            "sorted_ptr": f"*{key}", "starts_ptr": "*i64", "N": "i32:16", "K": "i32:16", "steps": "i32",
+            "width": "i32:16", "LANES": codebook_statistics.LANES, "BLOCK_K": 64,
         }, 4)  # fmt: skip
     yield Case(f"span_sums D={dimension}", codebook_statistics._span_sums_kernel, {
         "partial_ptr": f32, "span_ptr": f32, "D": size, "SPAN": codebook_statistics.SPAN, "BLOCK_D": min(64, block),
     }, 4)  # fmt: skip
     yield Case(f"combine_sums D={dimension}", codebook_statistics._combine_sums_kernel, {
         "starts_ptr": "*i64", "partial_ptr": f32, "span_ptr": f32, "counts_ptr": f32, "sums_ptr": f32, "D": size,
-        "HAS_SPANS": True, "CHUNK": codebook_statistics.CHUNK, "SPAN": codebook_statistics.SPAN, "BLOCK_D": min(64, block),
+        "HAS_SPANS": True, "CHUNK": codebook_statistics.CHUNK,
+        "SPAN": codebook_statistics.SPAN, "BLOCK_D": min(64, block),
     }, 2)  # fmt: skip
     for normalize in (False, True):
         yield Case(f"ema_update D={dimension}{' cosine' if normalize else ''}", ema_update._ema_update_kernel, {

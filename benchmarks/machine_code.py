@@ -51,7 +51,8 @@ class Case(NamedTuple):
     def key(self) -> str:
         """What decides the machine code: cases that share it are compiled once."""
         used = {name: self.arguments[name] for name in self.kernel.arg_names}
-        return f"{self.kernel.__name__} {used} {self.warps} {self.stages} {self.pairs} {self.depth} {self.elements:.1f} {self.registers}"
+        counted = f"{self.pairs} {self.depth} {self.elements:.1f}"
+        return f"{self.kernel.__name__} {used} {self.warps} {self.stages} {self.registers} {counted}"
 
 
 def compile_case(case: Case, arch: str) -> dict[str, Any]:

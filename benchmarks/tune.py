@@ -14,6 +14,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -68,7 +69,7 @@ def searched(x: Tensor, codebook: Tensor, tile: Tile, arch: str) -> Tensor:
 
 
 def measured(tile: Tile, usual: Tile, cases: list[tuple[Tensor, Tensor]], arch: str) -> float | None:
-    """Geometric mean over cases of this tile's time over the usual one's; None where it does not run, or finds others."""
+    """Geometric mean over cases of this tile's time over the usual one's; None where it does not run, or is wrong."""
     ratios = []
     for x, codebook in cases:
         try:
@@ -79,10 +80,7 @@ def measured(tile: Tile, usual: Tile, cases: list[tuple[Tensor, Tensor]], arch: 
         except Exception as error:  # out of shared memory, or of registers: which, depends on the compiler
             print(f"  {tuple(tile)}: {type(error).__name__}", flush=True)
             return None
-        calls = {
-            name: lambda tile=each: searched(x, codebook, tile, arch)
-            for name, each in (("tile", tile), ("usual", usual))
-        }
+        calls = {name: partial(searched, x, codebook, each, arch) for name, each in (("tile", tile), ("usual", usual))}
         samples = interleave(calls, x.device, BUDGET)
         ratios.append(spread(samples["tile"]).median / spread(samples["usual"]).median)
     ratio = math.prod(ratios) ** (1 / len(ratios))

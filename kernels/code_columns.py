@@ -4,13 +4,14 @@
     score(x, k) = ½‖c'_k‖² - x'·c'_k  has the argmin of the distance; no bias for cosine and dot
     c' = high + residual              high fp16: 11 bits, at the rate that tensor cores have for bf16's 8
 
-Up to 32 dimensions the codes take two parts, high + low, and a row meets them as [high | low | high]·[low | high | high]
-in one product of 32 to 128: 22 bits for the price of one narrow tile. The scale puts the codes' typical largest entry at
-2^-4 to 2^-3, so that neither codes a thousand times larger nor rows 10^5 times larger leave fp16, and what is small keeps
-its bits down to 2^-14; below, fp16 has subnormals, which tensor cores keep.
+Up to 32 dimensions the codes take two parts, high + low, and a row meets them as [high | low | high]·[low | high |
+high] in one product of 32 to 128: 22 bits for the price of one narrow tile. The scale puts the codes' typical largest
+entry at 2^-4 to 2^-3, so that neither codes a thousand times larger nor rows 10^5 times larger leave fp16, and what is
+small keeps its bits down to 2^-14; below, fp16 has subnormals, which tensor cores keep.
 
 Eight more columns of the same product add the bias (as three fp16, 33 bits) and take off a bound of everything that
-rounding may have added, so that what comes out is a LOWER bound of the true score. With ρ the norm of what a split leaves,
+rounding may have added, so that what comes out is a LOWER bound of the true score. With ρ the norm of what a split
+leaves,
 
     |error| ≤ ‖c'‖ (ρ_x + 2^-11·‖x_low‖ + κ‖x'‖)  +  ‖x'‖ ρ_c  +  κ·½‖c'‖²
                split of x, dropped low·low            split of c     bias
@@ -22,8 +23,8 @@ codes have two parts, those with a low one come first, while the accumulator is 
 κ = (1.6·D_pad + 32)·2^-23; the 32 pays for the extra columns, for c - s and x - s rounded once, for the sums behind the
 norms, and for what three fp16 leave of the bias. Each bound is rounded up: times 1 + 2^-6, plus 2^-20, to nearest fp16.
 
-A code whose norm is 2^10 or more ("far") and those that pad the codebook get a score that never wins, and rows that a far
-code could be nearest to are compared with all codes (row_columns.py): an outlier costs no other row anything.
+A code whose norm is 2^10 or more ("far") and those that pad the codebook get a score that never wins, and rows that a
+far code could be nearest to are compared with all codes (row_columns.py): an outlier costs no other row anything.
 
 One launch, nothing of size N. Every program finds s and β for itself: the median of three medians of three codes, which
 no outlier among the nine can drag away, and takes no sort. Reference: aevae_fast/reference.
@@ -47,7 +48,7 @@ UP = tl.constexpr(1.0 + 2.0**-6)
 
 
 class CodeColumns(NamedTuple):
-    """What the search kernels read; K padded to whole tiles and columns to powers of two, so that loops need no masks."""
+    """What the search kernels read; K padded to whole tiles, columns to powers of two: loops need no masks."""
 
     codes: torch.Tensor  # [K, D] float32: the codes that exact distances are taken to
     main: torch.Tensor  # [K_pad, columns] fp16
@@ -72,18 +73,21 @@ def _sampled(codebook_ptr, i: tl.constexpr, K, D, d, centre, SPREAD: tl.constexp
 
 
 @triton.jit
+def _of_three(codebook_ptr, i: tl.constexpr, K, D, d, centre, SPREAD: tl.constexpr):
+    a = _sampled(codebook_ptr, i, K, D, d, centre, SPREAD)
+    b = _sampled(codebook_ptr, i + 1, K, D, d, centre, SPREAD)
+    c = _sampled(codebook_ptr, i + 2, K, D, d, centre, SPREAD)
+    return middle(a, b, c), tl.maximum(a, tl.maximum(b, c))
+
+
+@triton.jit
 def _remedian(codebook_ptr, K, D, d, centre, SPREAD: tl.constexpr):
     """Of nine codes, or of their distances to `centre`, per dimension; and the largest."""
     K = tl.cast(K, tl.int64)
-    threes = ()
-    largest = tl.zeros_like(centre)
-    for i in tl.static_range(3):
-        a = _sampled(codebook_ptr, 3 * i, K, D, d, centre, SPREAD)
-        b = _sampled(codebook_ptr, 3 * i + 1, K, D, d, centre, SPREAD)
-        c = _sampled(codebook_ptr, 3 * i + 2, K, D, d, centre, SPREAD)
-        threes = threes + (middle(a, b, c),)
-        largest = tl.maximum(tl.maximum(largest, a), tl.maximum(b, c))
-    return middle(threes[0], threes[1], threes[2]), largest
+    a, most = _of_three(codebook_ptr, 0, K, D, d, centre, SPREAD)
+    b, more = _of_three(codebook_ptr, 3, K, D, d, centre, SPREAD)
+    c, last = _of_three(codebook_ptr, 6, K, D, d, centre, SPREAD)
+    return middle(a, b, c), tl.maximum(most, tl.maximum(more, last))
 
 
 @triton.jit
@@ -155,7 +159,7 @@ def _code_columns_kernel(
             widest = tl.maximum(widest, tl.max(most, 0))
     # One for all codes, as scores must compare; for cosine one for each, before its norm is known.
     scale = power_below(top + tl.where(usual > 0.0, usual, widest))
-    if METRIC == "euclidean":
+    if METRIC == "euclidean":  # noqa: SIM102  a constant, which Triton prunes by
         if tl.program_id(0) == 0:
             tl.store(shift_ptr + D + tl.arange(0, 1), tl.max(scale, 0) + tl.zeros([1], tl.float32))
 

@@ -21,12 +21,13 @@ import torch
 import triton
 
 VARIABLE = "AEVAE_FAST_CONFIGURATIONS"
-# Before 3.9, each product of a pipelined tile gets an accumulator of its own on sm_100, in a tensor memory that holds two.
+# Before 3.9, each product of a pipelined tile gets an accumulator of its own on sm_100, in a tensor memory that holds
+# two.
 CHAINS_PRODUCTS = tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 9)
 
 
 class Tile(NamedTuple):
-    """What a table says of a range of D. Rows stay on the chip where block_d is 0; else BLOCK_D dimensions at a time."""
+    """What a table says of a range of D. Rows stay on the chip where block_d is 0, else so many dimensions."""
 
     block_n: int
     block_k: int
@@ -135,8 +136,10 @@ def search_config(dimension: int, arch: str) -> SearchConfig:
 
 
 def layout(dimension: int, tile: Tile, arch: str, parts: int | None = None) -> SearchConfig:
-    """The columns of a tile: three parts up to D = 32, where one product of 32 to 128 holds them. Bias and bounds fit in
-    there too, but where a tile takes one product alone Triton deals its columns out among warps, unless it is Hopper's."""
+    """The columns of a tile: three parts up to D = 32, where one product of 32 to 128 holds them.
+
+    Bias and bounds fit in there too; but where a tile takes one product alone Triton deals its columns out among warps,
+    except with the products of sm_90 and sm_100."""
     descriptors = family(arch) in ("sm_90", "sm_100") and not tile.block_d
     segment = max(8, triton.next_power_of_2(dimension))
     parts = parts or (3 if segment <= 32 else 1)

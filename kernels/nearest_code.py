@@ -41,8 +41,8 @@ def _sweep_kernel(
     EXTRA: tl.constexpr, DESCRIPTORS: tl.constexpr, SPLIT: tl.constexpr,
     LISTS: tl.constexpr, PTX: tl.constexpr,
 ):  # fmt: skip
-    # x :: [B, S, D] fp16|bf16|fp32   parts :: [N_pad, COLUMNS] fp16   main, extra :: [K_pad, COLUMNS and EXTRA] fp16, or
-    # descriptors of tiles of them   entry :: [splits, B·S] int64   lowest, reach :: [splits, B·S] fp32 (SPLIT)
+    # x :: [B, S, D] fp16|bf16|fp32   parts :: [N_pad, COLUMNS] fp16   main, extra :: [K_pad, COLUMNS and EXTRA] fp16,
+    # or descriptors of tiles of them   entry :: [splits, B·S] int64   lowest, reach :: [splits, B·S] fp32 (SPLIT)
     # open :: [1] int32   list :: [B·S] int32: how many rows, and which, are open
     n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     live = n < N
@@ -77,7 +77,7 @@ def _sweep_kernel(
         if not DESCRIPTORS:
             codes = main + tile * (BLOCK_K * COLUMNS)
         if COLUMNS == BLOCK_D:
-            if DESCRIPTORS:
+            if DESCRIPTORS:  # noqa: SIM108  Triton prunes statements by a constant, not expressions
                 code = main.load([tile * BLOCK_K, 0])
             else:
                 code = tl.load(codes + (k * COLUMNS + d))
@@ -100,8 +100,8 @@ def _sweep_kernel(
     if LISTS == WRITES:
         left = live & (entry < -1) & (state == ORDINARY)
         here = left.to(tl.int32)
-        # The one atomic of the search takes a stretch of the list for this program's rows. Which stretch changes nothing:
-        # what becomes of a row does not depend on its place, nor on its neighbours.
+        # The one atomic of the search takes a stretch of the list for this program's rows. Which stretch changes
+        # nothing: what becomes of a row does not depend on its place, nor on its neighbours.
         first = tl.atomic_add(open_ptr, tl.sum(here, 0), sem="relaxed")
         tl.store(list_ptr + first + tl.cumsum(here, 0) - 1, n.to(tl.int32), mask=left)
     n += tl.program_id(1).to(tl.int64) * N

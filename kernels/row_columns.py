@@ -4,10 +4,9 @@
     columns           X in one part, or [high | low | high] of it; then 2^7, 2^-5, 2^-14 for the parts of the bias, the
                       factors by which the bounds of the codes grow, and a lift
 
-The lift is a constant of the row that makes its scores positive, so that their bits compare as integers: ‖X‖·max‖c'‖, or
-½‖X‖² where that is less (euclidean), as no score lies below minus either. Everything in fp32. Reference:
-aevae_fast/reference.
-"""
+The lift is a constant of the row that makes its scores positive, so that their bits compare as integers: ‖X‖·max‖c'‖,
+or ½‖X‖² where that is less (euclidean), as no score lies below minus either. Everything in fp32. Reference:
+aevae_fast/reference."""
 
 from __future__ import annotations
 
@@ -126,8 +125,8 @@ def row_columns(
     rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa,
     METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr, COLUMNS: tl.constexpr, INLINE: tl.constexpr,
 ):  # fmt: skip
-    """Columns [BLOCK_N, COLUMNS] fp16 of rows that fit on the chip, with the extra ones if INLINE; norm, factor, lift and
-    state."""
+    """Columns [BLOCK_N, COLUMNS] fp16 of rows that fit on the chip, with the extra ones if INLINE; norm, factor, lift
+    and state."""
     norm, factor, lift, state, own_scale = row_bounds(
         rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, PARTS, SEGMENT
     )

@@ -113,8 +113,8 @@ def compare_all(
 
 @triton.jit
 def _joined(n, live, splits, entry_ptr, lowest_ptr, reach_ptr, N, SPLITS: tl.constexpr):
-    """Of rows searched in parts of the codebook: the entry, if one part alone may hold the answer, else one that is open;
-    and what bounds the answer's score from above."""
+    """Of rows searched in parts of the codebook: the entry, if one part alone may hold the answer, else one that is
+    open; and what bounds the answer's score from above."""
     s = tl.arange(0, SPLITS)[:, None]
     at = s * N + n[None, :]
     there = (s < splits) & live[None, :]
@@ -134,7 +134,7 @@ def _compare_open(
     EUCLIDEAN: tl.constexpr, SPLITS: tl.constexpr, BLOCK_K: tl.constexpr, LANES: tl.constexpr,
     GROUP_STEPS: tl.constexpr, BLOCK_D: tl.constexpr, CODES: tl.constexpr,
 ):  # fmt: skip
-    """Nearest code of the one open row n, of those that its entry lists, or the entries of the parts within its bound."""
+    """Nearest code of the one open row n, of those that its entry lists, or those of the parts within its bound."""
     distance = tl.full([CODES], FAR, tl.float32)
     index = tl.full([CODES], NO_INDEX, tl.int32)
     if (SPLITS == 1) | (entry == ALL_CODES):
@@ -181,8 +181,9 @@ def settled(
         # A pointer, a number, an entry: each the sum over the one row that counts.
         code = _compare_open(
             tl.sum(tl.where(here, rows.to(tl.int64), 0), 0).to(rows.dtype), tl.sum(tl.where(here, n, 0), 0),
-            tl.sum(tl.where(here, entry, 0), 0), tl.sum(tl.where(here, bound, 0.0), 0), entry_ptr, lowest_ptr, codes_ptr,
-            N, K, D, stride_xd, splits, tiles, group_bits, EUCLIDEAN, SPLITS, BLOCK_K, LANES, GROUP_STEPS, BLOCK_D, CODES,
+            tl.sum(tl.where(here, entry, 0), 0), tl.sum(tl.where(here, bound, 0.0), 0), entry_ptr, lowest_ptr,
+            codes_ptr, N, K, D, stride_xd, splits, tiles, group_bits,
+            EUCLIDEAN, SPLITS, BLOCK_K, LANES, GROUP_STEPS, BLOCK_D, CODES,
         )  # fmt: skip
         entry = tl.where(here, code.to(tl.int64), entry)
         left = tl.min(tl.where(entry < -1, place, ROWS), 0)

@@ -1,4 +1,5 @@
-"""The sweep of the certified search: lower bounds of all scores from one fp16 product a tile, and a verdict for each row.
+"""The sweep of the certified search: lower bounds of all scores from one fp16 product a tile, and a verdict for each
+row.
 
     score[n, k] = columns of row n · columns of code k  ≤  the true score + the row's lift        (code_columns.py)
 
@@ -95,8 +96,8 @@ def _least_of_16(bits):
 
 @triton.jit
 def _group_minima(bits, LANES: tl.constexpr, GROUP_STEPS: tl.constexpr):
-    """Least of each slot's group of a tile, [BLOCK_N, blocks, LANES]: columns 8j + q·(8 / LANES) + 0, 1, … of a block of
-    8·GROUP_STEPS, j < GROUP_STEPS, for q < LANES: those that one thread holds of an MMA accumulator, without a shuffle."""
+    """Least of each slot's group of a tile, [BLOCK_N, blocks, LANES]: columns 8j + q·(8 / LANES) + 0, 1, … of a block
+    of 8·GROUP_STEPS, j < GROUP_STEPS, for q < LANES. One thread holds them of an MMA accumulator: no shuffle."""
     ROWS: tl.constexpr = bits.shape[0]
     BLOCKS: tl.constexpr = bits.shape[1] // (8 * GROUP_STEPS)
     if LANES == 2:
@@ -131,7 +132,8 @@ def verdict(
     """entry [BLOCK_N] int64, and the least score and its reach, of what `kept_so_far` kept.
 
     entry: the code; -1 of a row that is not finite; ALL_CODES; or ALL_CODES - 1 - list, the list's lowest bit 1 if the
-    slots are to be compared in all tiles, then group_bits bits for each of at most LISTED: number of a group (tile and slot) plus 1."""
+    slots are to be compared in all tiles, then group_bits bits for each of at most LISTED groups: the number of its
+    tile and slot, plus 1."""
     BLOCK_N: tl.constexpr = best.shape[0]
     LANES: tl.constexpr = best.shape[2]
     SLOTS: tl.constexpr = LANES * best.shape[1]
@@ -150,8 +152,8 @@ def verdict(
     reach = lowest + 2.02 * 1.002 * error + 2.0**-17 * UP * lift
     # The tile's number stands in the lowest bits of `best`: it moves a score by less than 2^-22 of it a bit, twice.
     reach *= 1.0 + (~tile_mask + 1).to(tl.float32) * 2.0**-21
-    # A bound that rounding took below 0 sorts wrongly among its like, but below every bound above 0: a slot's best is one
-    # of them if it has any, what lost the slot if it has two. With 0 always in reach none of them is missed.
+    # A bound that rounding took below 0 sorts wrongly among its like, but below every bound above 0: a slot's best is
+    # one of them if it has any, what lost the slot if it has two. With 0 always in reach none of them is missed.
     reach = tl.maximum(reach, 0.0)
     reach = tl.where(state == BEYOND, FAR, reach)
 

@@ -7,8 +7,8 @@ import torch
 
 pytest.importorskip("triton")
 
-from aevae_fast.kernels import configuration  # noqa: E402
-from benchmarks import tune  # noqa: E402
+from aevae_fast.kernels import configuration
+from benchmarks import tune
 
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100", "gfx942"])

@@ -1,5 +1,7 @@
 """What the sweep certifies and leaves open, and that each kind of open row is settled: against float64."""
 
+import json
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ FAMILIES = ("sm_80", "sm_90", "sm_100", "gfx942")
 
 @pytest.fixture
 def as_on(monkeypatch, device):
-    """Lay the search out as for another GPU: its tiles, groups and columns; only the instructions are the interpreter's."""
+    """Lay the search out as for another GPU: its tiles, groups and columns; the instructions are the interpreter's."""
 
     def choose(arch: str) -> None:
         if device.type == "cuda":
@@ -159,7 +161,7 @@ def test_few_rows_split_the_codebook(rows, expected):
 def test_a_measured_table_takes_the_place_of_the_built_in_one(tmp_path, monkeypatch):
     tile = configuration.Tile(64, 64, 0, 8, 4, 2)
     path = tmp_path / "table.json"
-    path.write_text('{"sm_90": {"2147483648": %s}}' % str(tile._asdict()).replace("'", '"'))
+    path.write_text(json.dumps({"sm_90": {2**31: tile._asdict()}}))
     monkeypatch.setenv(configuration.VARIABLE, str(path))
     configuration.search_config.cache_clear()
     try:
