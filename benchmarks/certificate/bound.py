@@ -6,6 +6,7 @@ from torch import Tensor
 from .codes import Codes, exponent_for
 from .products import Product, float32_product
 from .rows import load
+from .scheme import EXTRA
 
 
 def error_share(x: Tensor, codes: Codes, product: Product = float32_product) -> float:
@@ -14,7 +15,7 @@ def error_share(x: Tensor, codes: Codes, product: Product = float32_product) -> 
 
     Above 1 the proof is wrong."""
     rows, scheme = load(x, codes), codes.scheme
-    extra = slice(scheme.parts * scheme.segment, None)
+    extra = slice(scheme.extra, scheme.extra + EXTRA)
     ours, theirs = codes.columns[:, extra].double(), rows.columns[:, extra].double()
     taken = -(ours[:, 3:6] @ theirs[:, 3:6].T)
     lift = ours[:, 6:7] * theirs[:, 6]

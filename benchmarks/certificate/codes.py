@@ -4,6 +4,8 @@ A column of codes times a column of rows, summed, is a proved lower bound of the
 metric, -X·C otherwise) plus a lift that depends on the row alone and keeps it positive.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from .scheme import EXTRA, Scheme
 
-_SAMPLE = 27  # codes that centre and scale are taken from
+_SAMPLE = 9  # codes that centre and scale are taken from
 _FAR = 2.0**10  # ‖C‖ from which on a code is left out of the product
 _NEVER = 60000.0  # first part of the bias of those and of padding: 2⁷ of it exceed every score
 
@@ -32,18 +34,21 @@ class Codes(NamedTuple):
     bias_bound: Tensor  # [groups]
     largest: float  # ‖C‖ of the codes that take part
     far: float  # the least ‖C‖ of the others; infinite if there are none
+    again: Codes | None  # for the rows that a first sweep leaves open
 
 
 def remedian(sample: Tensor) -> Tensor:
-    """Median of medians of medians of three: [27, D] → [D]."""
-    for _ in range(3):
+    """Median of medians of three: [9, D] → [D]."""
+    for _ in range(2):
         sample = sample.unflatten(0, (-1, 3)).median(1).values
     return sample[0]
 
 
 def exponent_for(value: Tensor) -> Tensor:
-    """The power of two that brings value > 0 into [2⁻⁴, 2⁻³); 0 for 0."""
-    return torch.where(value > 0, -3 - torch.frexp(value.double()).exponent, 0)
+    """The power of two that brings value > 0 into [2⁻⁴, 2⁻³), of those that float32 has as normal numbers, so that one
+    multiplication scales; subnormal values count as 2⁻¹²⁷. 0 for 0."""
+    exponent = torch.frexp(value.double()).exponent.clamp(-126, 123)
+    return torch.where((value > 0) & (value < torch.inf), -3 - exponent, 0)
 
 
 def scaled(value: Tensor, exponent: int | Tensor) -> Tensor:
@@ -62,8 +67,11 @@ def _centre(codebook: Tensor, metric: str) -> tuple[Tensor, int]:
 
 def prepare(codebook: Tensor, metric: str, scheme: Scheme) -> Codes:
     """codebook [K, D] float32."""
-    exact = F.normalize(codebook, dim=1) if metric == "cosine" else codebook
-    shift, exponent = _centre(exact, metric)
+    if metric == "cosine":
+        exact, shift, exponent = _normalized(codebook), torch.zeros(codebook.shape[1]), 0
+    else:
+        exact = codebook
+        shift, exponent = _centre(codebook, metric)
     code = scaled(exact - shift, exponent)
     norm = torch.linalg.vector_norm(code, dim=1)
     near = norm < _FAR
@@ -84,14 +92,20 @@ def prepare(codebook: Tensor, metric: str, scheme: Scheme) -> Codes:
     columns = torch.zeros(len(order), scheme.width)
     for place, part in enumerate(parts):
         columns[: len(code), place * scheme.segment :][:, : scheme.dim] = part
-    columns[:, scheme.parts * scheme.segment :][:, :EXTRA] = _extra(bias, bounds, near, len(columns), scheme)
+    columns[:, scheme.extra :][:, :EXTRA] = _extra(bias, bounds, near, len(columns), scheme)
     columns = columns[order]
     padded = torch.zeros(3, len(order))
     padded[:, : len(code)] = bounds
-    norms, rests, bias_bounds = padded[:, order].unflatten(1, (-1, 2 * scheme.steps)).amax(2)
+    grouped = padded[:, order].unflatten(1, (-1, 2 * scheme.steps)).amax(2)
     largest = float(bounds[0].amax())
     far = float(torch.where(near, torch.inf, norm).amin())
-    return Codes(scheme, metric, exact, shift, exponent, columns, order, norms, rests, bias_bounds, largest, far)
+    again = prepare(codebook, metric, scheme.again) if scheme.again else None
+    return Codes(scheme, metric, exact, shift, exponent, columns, order, *grouped, largest, far, again)
+
+
+def _normalized(codebook: Tensor) -> Tensor:
+    """To norm 1; scaled before squares are taken, as those of small entries would be lost."""
+    return F.normalize(scaled(codebook, exponent_for(codebook.abs().amax(1, keepdim=True))), dim=1)
 
 
 def _order(size: int, scheme: Scheme) -> Tensor:

@@ -96,6 +96,16 @@ def two_clusters(g: Generator, n: int, size: int, dim: int, width: float | None 
     return centres[place[:n]] + width * rows, centres[place[n:]] + width * codes
 
 
+def sample_apart(g: Generator, n: int, size: int, dim: int) -> Case:
+    """The nine codes that centre and scale are taken from lie apart; all the others, and the rows, within 10⁻⁶."""
+    rows, codes = normal(g, n, size, dim)
+    centre = 1 + torch.rand(1, dim, generator=g)
+    close = centre + 1e-6 * codes
+    sample = torch.arange(9) * size // 9
+    close[sample] = codes[sample]
+    return centre + 1e-6 * rows, close
+
+
 def rows_are_codes(g: Generator, n: int, size: int, dim: int) -> Case:
     codes = torch.randn(size, dim, generator=g)
     return codes[torch.randint(size, (n,), generator=g)], codes

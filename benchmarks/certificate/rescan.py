@@ -19,20 +19,28 @@ class Answer(NamedTuple):
     kind: Tensor  # [N] a verdict of sweep.py
     groups: Tensor  # [N] candidate groups, 0 where certified
     compared: Tensor  # [N] codes whose distance was taken
+    first: Tensor  # [N] the verdict of the first sweep
+    again: Tensor  # [N] bool: swept a second time
 
 
 def search(x: Tensor, codes: Codes, product: Product = float32_product) -> Answer:
-    """x [N, D] → what the two kernels would answer."""
+    """x [N, D] → what the kernels would answer."""
     parts = [_block(part, codes, product) for part in x.split(max(1, _SCORES // len(codes.order)))]
     return Answer(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def _block(x: Tensor, codes: Codes, product: Product) -> Answer:
-    kind, code, candidates = sweep(x, codes, product)
-    at = torch.nonzero(kind != CERTIFIED)[:, 0]
+    kind, code, candidates, again = sweep(x, codes, product)
+    again &= codes.again is not None
+    at = torch.nonzero((kind != CERTIFIED) & ~again)[:, 0]
     compare = _compare_all if len(codes.order) <= _FEW else _compare_pairs
     code[at] = compare(x[at].float(), candidates[:, at], codes)
-    return Answer(code, kind, *candidate_counts(candidates, codes))
+    found = Answer(code, kind, *candidate_counts(candidates, codes), kind.clone(), again)
+    if codes.again and again.any():
+        second = _block(x[again], codes.again, product)
+        for column, those in zip(found[:4], second[:4], strict=True):
+            column[again] = those
+    return found
 
 
 def candidate_counts(candidates: Tensor, codes: Codes) -> tuple[Tensor, Tensor]:

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from .codes import Codes, exponent_for, scaled
-from .scheme import EXTRA
+from .scheme import EXTRA, Scheme
 
 _MOST = 2.0**21  # ‖X‖·‖C‖ from which on scores would come near those of padding
 _LARGEST = 60000.0  # entry of a row that still fits float16
+_COARSEST = 900.0  # factor, likewise, once scaled
 
 
 class Rows(NamedTuple):
@@ -28,8 +29,26 @@ def load(x: Tensor, codes: Codes) -> Rows:
     else:
         row = scaled(x, exponent_for(x.abs().amax(1, keepdim=True)))
     norm = torch.linalg.vector_norm(row, dim=1)
-    heavy = (row.abs().amax(1) >= _LARGEST) | ~(norm * max(codes.largest, 1.0) < _MOST) | _far_may_win(norm, codes)
-    row, norm = torch.where(heavy[:, None], 0.0, row), torch.where(heavy, 0.0, norm)
+    parts, factor = _split(row, norm, scheme)
+    heavy = ~(row.abs().amax(1) < _LARGEST) | ~(factor < _COARSEST) | ~(norm * max(codes.largest, 1.0) < _MOST)
+    heavy |= _far_may_win(norm, codes)
+    norm, factor = torch.where(heavy, 0.0, norm), torch.where(heavy, 0.0, factor)
+    lift = norm * codes.largest
+    if codes.metric == "euclidean":
+        lift = torch.minimum(lift, 0.5 * norm.square())
+    columns = torch.zeros(len(row), scheme.width)
+    for place, part in enumerate(parts):
+        columns[:, place * scheme.segment :][:, : scheme.dim] = torch.where(heavy[:, None], 0.0, part)
+    extra = columns[:, scheme.extra :][:, :EXTRA]
+    extra[:, 0], extra[:, 1], extra[:, 2], extra[:, 5] = 2.0**7, 2.0**-5, 2.0**-14, 2.0**-5
+    extra[:, 3] = scheme.up(factor * 2.0**6)
+    extra[:, 4] = scheme.up(norm * 2.0**-6)
+    extra[:, 6] = scheme.up(lift * 2.0**-6)
+    return Rows(columns, norm, factor, lift, heavy)
+
+
+def _split(row: Tensor, norm: Tensor, scheme: Scheme) -> tuple[list[Tensor], Tensor]:
+    """The parts of X, and the factor."""
     high = scheme.round(row)
     rest, parts = row - high, [high]
     factor = scheme.kappa * norm
@@ -37,19 +56,7 @@ def load(x: Tensor, codes: Codes) -> Rows:
         low = scheme.round(rest)
         rest, parts = rest - low, [high, low, high]
         factor = factor + torch.linalg.vector_norm(low, dim=1) * (scheme.unit * 1.02)
-    factor = factor + torch.linalg.vector_norm(rest, dim=1)
-    lift = norm * codes.largest
-    if codes.metric == "euclidean":
-        lift = torch.minimum(lift, 0.5 * norm.square())
-    columns = torch.zeros(len(row), scheme.width)
-    for place, part in enumerate(parts):
-        columns[:, place * scheme.segment :][:, : scheme.dim] = part
-    extra = columns[:, scheme.parts * scheme.segment :][:, :EXTRA]
-    extra[:, 0], extra[:, 1], extra[:, 2], extra[:, 5] = 2.0**7, 2.0**-5, 2.0**-14, 2.0**-5
-    extra[:, 3] = scheme.up(factor * 2.0**6)
-    extra[:, 4] = scheme.up(norm * 2.0**-6)
-    extra[:, 6] = scheme.up(lift * 2.0**-6)
-    return Rows(columns, norm, factor, lift, heavy)
+    return parts, factor + torch.linalg.vector_norm(rest, dim=1)
 
 
 def _far_may_win(norm: Tensor, codes: Codes) -> Tensor:

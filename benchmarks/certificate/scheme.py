@@ -1,5 +1,7 @@
 """Which product a dimension takes, and how a tile's codes fall into groups."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +19,7 @@ class Scheme:
     dtype: torch.dtype  # of the operands: float16 or bfloat16
     block_k: int  # codes in a tile
     steps: int  # a group is 2·steps codes of a tile
+    again: Scheme | None = None  # of a second sweep, over the rows that this one leaves open
     bound_factor: float = 1.0  # below 1 the bounds hold no longer: for tests that must fail
 
     @property
@@ -26,21 +29,26 @@ class Scheme:
 
     @property
     def segment(self) -> int:
-        """Columns that one part takes."""
-        if self.parts == 3:
-            return -(-self.dim // 8) * 8
-        return max(16, 1 << (self.dim - 1).bit_length()) if self.dim <= 256 else -(-self.dim // 64) * 64
+        """Columns that one part takes: blocks of 64 where the search reads rows piece by piece."""
+        if self.dim > 256 or (self.dim > 64 and self.dim % 16):
+            return -(-self.dim // 64) * 64
+        return max(8, 1 << (self.dim - 1).bit_length())
 
     @property
     def width(self) -> int:
         """Columns of the whole product; to a multiple of 16, the step of the tensor cores."""
-        return -(-(self.parts * self.segment + EXTRA) // 16) * 16
+        return 4 * self.segment if self.parts == 3 else -(-self.segment // 16) * 16 + 16
+
+    @property
+    def extra(self) -> int:
+        """Where the columns beside the codes' begin."""
+        return 3 * self.segment if self.parts == 3 else self.width - 16
 
     @property
     def kappa(self) -> float:
-        """Accumulation in float32, each step of 16 products cut to its largest addend, and operands rounded once."""
-        depth = self.segment if self.parts == 1 else self.width
-        return (1.55 * depth + 32) * 2.0**-23
+        """Accumulation in float32, each step of 16 products cut to its largest addend, and operands rounded once. In
+        three parts those products that have a low one come first, and count little."""
+        return (1.6 * self.segment + 32) * 2.0**-23
 
     @property
     def slots(self) -> int:
@@ -57,6 +65,14 @@ class Scheme:
 
 
 def scheme_for(dim: int, parts: int | None = None, dtype: torch.dtype = torch.float16) -> Scheme:
-    """What the search takes at this D; parts and dtype otherwise for comparison."""
-    parts = parts or (3 if dim <= 16 else 1)
-    return Scheme(dim, parts, dtype, block_k=128 if dim >= 256 else 256, steps=16 if dim <= 32 else 8)
+    """What the search takes at this D; where `parts` are given, one sweep of those, for comparison."""
+    again = scheme_for(dim, 3) if parts is None and 32 < dim <= 64 else None
+    taken = parts or (3 if dim <= 32 else 1)
+    steps = 16 if dim <= 16 else 8
+    if dim <= 32:
+        block_k = 256
+    elif dim <= 64:
+        block_k = 128 if taken == 3 else 256
+    else:
+        block_k = 128 if 128 < dim <= 256 and dim % 16 == 0 else 256
+    return Scheme(dim, taken, dtype, block_k, steps, again)

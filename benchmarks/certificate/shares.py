@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from . import kinds
-from .codes import prepare
+from .codes import Codes, prepare
 from .rescan import candidate_counts
 from .scheme import Scheme, scheme_for
-from .sweep import VERDICTS, sweep
+from .sweep import VERDICTS, Verdict, sweep
 
-SHAPES = ((64, 1024), (256, 16384), (8, 16384), (16, 1024), (64, 512), (128, 1024))  # D, K
+SHAPES = ((64, 1024), (256, 16384), (8, 16384), (16, 1024), (32, 1024), (128, 1024), (64, 512))  # D, K
 PARTS_SHAPES = ((8, 1024), (16, 1024), (32, 1024), (8, 16384), (16, 16384), (32, 16384))
-_PATCHES = {8: (2, 4), 16: (4, 4), 64: (8, 8), 128: (8, 16), 256: (16, 16)}
+_PATCHES = {8: (2, 4), 16: (4, 4), 32: (4, 8), 64: (8, 8), 128: (8, 16), 256: (16, 16)}
 _SCORES = 1 << 21
 
 
@@ -55,20 +55,39 @@ _DATA: dict[str, kinds.Kind] = {
     "codes 1 ulp apart": kinds.one_ulp,
     "two clusters, width 0.01": partial(kinds.two_clusters, width=1e-2),
     "two clusters, width 0.0001": partial(kinds.two_clusters, width=1e-4),
+    "all rows open": kinds.sample_apart,
 }
 
 
-def measure(x: Tensor, codebook: Tensor, scheme: Scheme) -> dict[str, float]:
-    """Shares of rows by verdict; per row the mean number of groups and codes looked at again."""
+def measure(x: Tensor, codebook: Tensor, scheme: Scheme) -> dict[str, Any]:
+    """Shares of rows by verdict; per row the mean number of groups and codes looked at again. Where there are two sweeps,
+    by verdict of each as well: of all rows, and of those that come to the second, whose share of all is "rows"."""
     codes = prepare(codebook, "euclidean", scheme)
-    count, groups, compared = torch.zeros(len(VERDICTS)), 0.0, 0.0
+    first, second, settled = torch.zeros(3, len(VERDICTS) + 2)
     for part in x.split(max(1, _SCORES // len(codes.order))):
         found = sweep(part, codes)
-        count += torch.bincount(found.kind, minlength=len(VERDICTS))
-        again = candidate_counts(found.candidates, codes)
-        groups, compared = groups + float(again[0].sum()), compared + float(again[1].sum())
-    shares = dict(zip(VERDICTS, (count / len(x)).tolist(), strict=True))
-    return {**shares, "groups": groups / len(x), "codes": compared / len(x)}
+        again = found.again & (codes.again is not None)
+        first += _tally(found, codes)
+        settled += _tally(found, codes, ~again)
+        if codes.again and again.any():
+            second += _tally(sweep(part[again], codes.again), codes.again)
+    result: dict[str, Any] = _shares(settled + second, len(x))
+    if codes.again:
+        left = float(second[: len(VERDICTS)].sum())
+        result["first sweep"] = _shares(first, len(x))
+        result["second sweep"] = {"rows": left / len(x), **_shares(second, max(left, 1.0))}
+    return result
+
+
+def _tally(found: Verdict, codes: Codes, of: Tensor | None = None) -> Tensor:
+    """[6]: rows by verdict; groups and codes that they look at again."""
+    of = torch.ones_like(found.again) if of is None else of
+    count = torch.bincount(found.kind[of], minlength=len(VERDICTS)).float()
+    return torch.cat([count, torch.stack([n.sum() for n in candidate_counts(found.candidates[:, of], codes)])])
+
+
+def _shares(tally: Tensor, rows: float) -> dict[str, float]:
+    return dict(zip((*VERDICTS, "groups", "codes"), (tally / rows).tolist(), strict=True))
 
 
 def shares(rows: int) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 A row is certified where one code alone has a lower bound within reach, that is at most an upper bound of the least
 score. Otherwise it is open: light where the groups in reach are known and few, lost where a slot may have dropped one
-(all tiles of such slots are looked at), full where all codes are.
+(all tiles of such slots are looked at), full where all codes are. What a first sweep in one part leaves open, a second
+one in three may decide; its verdict counts.
 """
 
 from typing import NamedTuple
@@ -24,6 +25,7 @@ class Verdict(NamedTuple):
     kind: Tensor  # [n] one of the four
     code: Tensor  # [n] the code, where certified
     candidates: Tensor  # [groups, n] bool: those that an open row looks at again; none where certified
+    again: Tensor  # [n] bool: the rows that a second sweep would take
 
 
 def sweep(x: Tensor, codes: Codes, product: Product = float32_product) -> Verdict:
@@ -40,9 +42,9 @@ def sweep(x: Tensor, codes: Codes, product: Product = float32_product) -> Verdic
     packed = (groups.view(torch.int32).view(tiles, slots, -1) & -(1 << bits)) | number
     best = packed.amin(0)
     second = torch.where(packed == best, _NONE, packed).amin((0, 1))
-    lowest, winner = best.min(0)
-    group = winner + slots * (lowest & ((1 << bits) - 1))
-    reach = _reach(lowest.view(torch.float32), group, rows, codes, bits)
+    lowest, winner = best.view(torch.float32).min(0)
+    group = winner + slots * (lowest.view(torch.int32) & ((1 << bits) - 1))
+    reach = _reach(lowest, group, rows, codes, bits)
     reach = torch.where(rows.heavy, torch.inf, reach).view(torch.int32)
 
     near, lost = best <= reach, second <= reach
@@ -50,7 +52,7 @@ def sweep(x: Tensor, codes: Codes, product: Product = float32_product) -> Verdic
     hits, member = _count(torch.le(members.view(torch.int32), reach, out=torch.empty_like(members)))
     alone = (many == 1) & (hits == 1) & ~lost & ~rows.heavy
     kind = torch.where(lost, LOST, LIGHT)
-    kind[many > torch.where(lost, _room(slots), _room(len(groups)))] = FULL
+    kind[many > min(_LISTED, _LIST_BITS // (tiles * scheme.slots).bit_length())] = FULL
     kind[rows.heavy] = FULL
     kind[alone] = CERTIFIED
     # A group of padding alone holds nothing to compare.
@@ -58,17 +60,13 @@ def sweep(x: Tensor, codes: Codes, product: Product = float32_product) -> Verdic
     candidates = (near & ((packed == best) | lost) | (kind == FULL)).flatten(0, 1)
     candidates &= (kind != CERTIFIED) & real[:, None]
     place = group * (2 * scheme.steps) + torch.where(alone, member, 0) % (2 * scheme.steps)
-    return Verdict(kind, codes.order[place], candidates)
+    return Verdict(kind, codes.order[place], candidates, (kind != CERTIFIED) & ~rows.heavy)
 
 
 def _count(hits: Tensor) -> tuple[Tensor, Tensor]:
     """hits [m, n], 1 or 0 → how many there are in each column, and the sum of their places: where one is."""
     found = torch.stack([torch.ones(len(hits)), torch.arange(len(hits)).float()]) @ hits
     return found[0].long(), found[1].long()
-
-
-def _room(names: int) -> int:
-    return min(_LISTED, _LIST_BITS // names.bit_length())
 
 
 def group_error(group: Tensor, rows: Rows, codes: Codes) -> Tensor:

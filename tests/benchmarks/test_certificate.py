@@ -23,6 +23,10 @@ from benchmarks.certificate.sweep import CERTIFIED, FULL, LIGHT, LOST, VERDICTS,
 from benchmarks.certificate.truth import Truth
 
 
+# D and parts of every product that the search takes
+PRODUCTS = [(8, 3), (16, 3), (32, 3), (64, 3), (64, 1), (128, 1), (256, 1)]
+
+
 def drawn(name: str, rows: int, size: int, dim: int, seed: int = 0) -> tuple[Tensor, Tensor, str]:
     kind, metric, _ = kinds.KINDS[name]
     return *kind(torch.Generator().manual_seed(seed), rows, size, dim), metric
@@ -45,14 +49,14 @@ def hard_product(kind: str, dim: int) -> kinds.Case:
 
 
 @pytest.mark.parametrize("width", [4, 16])
-@pytest.mark.parametrize("dim", [8, 16, 64, 256])
+@pytest.mark.parametrize(("dim", "parts"), PRODUCTS)
 @pytest.mark.parametrize("kind", ["random", "aligned", "one sign", "cancelling", "large"])
 @pytest.mark.parametrize("metric", ["euclidean", "dot"])
 def test_the_product_stays_within_its_bound_on_the_coarsest_tensor_cores(
-    metric: str, kind: str, dim: int, width: int
+    metric: str, kind: str, dim: int, parts: int, width: int
 ) -> None:
     x, codebook = hard_product(kind, dim)
-    codes = prepare(codebook, metric, scheme_for(dim))
+    codes = prepare(codebook, metric, scheme_for(dim, parts))
     assert 0 < error_share(x, codes, partial(truncating_product, width=width)) < 1
 
 
@@ -118,6 +122,7 @@ def test_candidates_of_each_verdict() -> None:
     assert found.kind.tolist() == [CERTIFIED, LIGHT, LOST, FULL]
     assert found.code[0] == 1
     assert found.candidates.sum(0).tolist() == [0, 2, 4, 64]  # 4 tiles of 16 groups
+    assert found.again.tolist() == [False, True, True, True]
     assert search(x, codes).code.tolist() == [1, 2, 3, 5]
 
 
@@ -148,6 +153,8 @@ def test_shares_by_data_and_product() -> None:
     assert half["codes"] < bfloat["codes"]
     x, codebook = kinds.two_clusters(torch.Generator().manual_seed(0), 512, 512, 64, width=1e-5)
     assert measure(x, codebook, scheme_for(64))["full"] > 0.4
+    x, codebook = kinds.sample_apart(torch.Generator().manual_seed(0), 512, 512, 64)
+    assert measure(x, codebook, scheme_for(64))["codes"] > 500
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
