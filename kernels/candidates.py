@@ -3,8 +3,8 @@
     number = steps·K + k      joined = ((number mod 2³¹)·spread mod 2³¹)·ranks
     row ⌊(joined mod 2³¹)·N / 2³¹⌋ of the rank ⌊joined / 2³¹⌋; zeros elsewhere, and where it is masked or not finite
 
-x in fp16, bf16 or fp32 through its strides; rows are written in fp32. Of each row D elements are read twice; 4·K·(D + 1)
-bytes are written, D being all heads'. Nothing waits for the host. The same rows as aevae_fast/portable/candidates.py.
+x in fp16, bf16 or fp32 through its strides; rows are written in fp32. Of each row D elements are read twice, and
+4·(D + 1) bytes written for each head. Nothing waits for the host. The same rows as aevae_fast/portable/candidates.py.
 """
 
 from __future__ import annotations

@@ -52,6 +52,10 @@ _SCHEMAS = {
         "float decay, float eps, bool normalize, Tensor? replacements=None, float share=0., float least=0., "
         "float grace=1., Tensor(d!)? steps=None) -> ()"
     ),
+    "note_candidates_": (
+        "(Tensor(a!) candidates, Tensor x, Tensor? keep, Tensor steps, int heads, int world, int rank, int spread) "
+        "-> ()"
+    ),
     "gaussian_kl": f"({_GAUSSIAN}, {_OPTIONS}, str reduction) -> Tensor",
     "gaussian_kl_backward": (
         f"(Tensor grad_kl, {_JOINED}, {_OPTIONS}, bool prior_grad) -> (Tensor, Tensor, Tensor, Tensor)"
@@ -74,6 +78,7 @@ _HOME = {
     "gaussian_logsumexp_backward": "gaussian_logsumexp",
     "vector_quantize_backward": "vector_quantize",
     "ema_update_": "ema_update",
+    "note_candidates_": "candidates",
     "gaussian_kl_backward": "gaussian_kl",
     "reparameterize_kl_backward": "reparameterize_kl",
     "residual_statistics": "residual_vector_quantize",
@@ -168,6 +173,11 @@ def _(
     *rest: Any,
     **named: Any,
 ) -> None:
+    return None
+
+
+@torch.library.register_fake("aevae_fast::note_candidates_", lib=library)
+def _(candidates: Tensor, *rest: Any) -> None:
     return None
 
 

@@ -1,5 +1,6 @@
 """Each operation in fast, bounded-memory PyTorch: the CPU, and any device that Triton does not serve."""
 
+from .candidates import note_candidates_
 from .code_probabilities import code_probabilities, code_probabilities_backward
 from .codebook_statistics import codebook_statistics
 from .ema_update import ema_update_
@@ -42,6 +43,7 @@ __all__ = [
     "lookup_free_quantize_backward",
     "nearest_code",
     "nearest_codes",
+    "note_candidates_",
     "reparameterize_kl",
     "reparameterize_kl_backward",
     "residual_statistics",

@@ -58,6 +58,10 @@ class AffineCodebook(Codebook):
         codes = (self.stored - self.codebook_mean) * self._ratio + self.batch_mean
         return codes[0] if self.heads == 1 else codes
 
+    def _note_candidates(self, rows: Tensor, keep: Tensor | None) -> None:
+        outer, inner, mine = self.places(rows)
+        self.note(rows[outer, inner].float(), mine if keep is None else keep[outer, inner] & mine)
+
     def note(self, row: Tensor, usable: Tensor) -> None:
         """A vector of the batch as a stored code."""
         mean, ratio, own = (t.transpose(0, 1).flatten(1) for t in (self.batch_mean, self._ratio, self.codebook_mean))

@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import functional
+from ..functional._dispatch import run
 from ..functional.ema_update import DEAD_SHARE, GRACE
+from ..portable.candidates import places, write_candidates_
 from .codebook_state import CodebookState, RowWeight
 from .kmeans import drawn_aside, kmeans, sample_of_all_ranks
 from .sharded import WrittenInForward, placed_as
@@ -44,11 +46,11 @@ class Codebook(CodebookState):
         if not self.needs_init and self.dead_code_threshold == 0:
             return
         rows = functional.as_rows(x, dim)
-        keep = rows.new_ones(rows.shape[:2], dtype=torch.bool) if mask is None else mask.reshape(rows.shape[:2])
+        keep = None if mask is None else mask.reshape(rows.shape[:2])
         if self.needs_init:
             with drawn_aside(x.device):
-                self.initialize(rows, keep)
-        if keep.numel() == 0:
+                self.initialize(rows, rows.new_ones(rows.shape[:2], dtype=torch.bool) if keep is None else keep)
+        if 0 in rows.shape[:2]:
             self.candidates.zero_()
         elif self.dead_code_threshold != 0:
             self._note_candidates(rows, keep)
@@ -77,27 +79,26 @@ class Codebook(CodebookState):
         self.initted.copy_(found)
         self.needs_init = not torch.compiler.is_compiling() and not bool(found)
 
-    def _note_candidates(self, rows: Tensor, keep: Tensor) -> None:
-        outer, inner, mine = self.places(rows)
-        self.note(rows[outer, inner].float(), keep[outer, inner] & mine)
+    def _note_candidates(self, rows: Tensor, keep: Tensor | None) -> None:
+        world, rank = self._world_and_rank()
+        run("note_candidates_", "dispatch", self.candidates, rows, keep, self.steps, self.heads, world, rank, _SPREAD)
 
     def places(self, rows: Tensor, shift: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
         """For code k the row at fraction u_k + shift (modulo 1) of the joined batch of all ranks, u a Weyl sequence
         that goes on from update to update: well spread, the same on every rank, and no random state to save.
 
         rows [B, S, D], not empty → its place along B and along S, and whether it lies on this rank; each [K]."""
+        world, rank = self._world_and_rank()
+        outer, inner, where = places(self.size, rows, self.steps, world, _SPREAD, int(shift * 2**31))
+        return outer, inner, where == rank
+
+    def _world_and_rank(self) -> tuple[int, int]:
         world = self._world_size()
-        number = self.steps * self.size + torch.arange(self.size, device=rows.device)
-        place = ((number % 2**31 * _SPREAD + int(shift * 2**31)) % 2**31) * world  # (u + shift)·world, unit 2⁻³¹
-        local = (place % 2**31) * (rows.shape[0] * rows.shape[1]) >> 31
-        mine = place >> 31 == (dist.get_rank() if world > 1 else 0)
-        return local // rows.shape[1], local % rows.shape[1], mine
+        return world, dist.get_rank() if world > 1 else 0
 
     def note(self, row: Tensor, usable: Tensor) -> None:
         """Vectors [K, H·D] float32 that may replace dead codes, where usable [K] and finite."""
-        usable = (usable & row.isfinite().all(-1)).repeat(self.heads)
-        row = row.unflatten(1, (self.heads, -1)).transpose(0, 1).flatten(0, 1)
-        self.candidates.copy_(torch.cat([row, torch.ones_like(row[:, :1])], 1).where(usable[:, None], 0.0))
+        write_candidates_(self.candidates, row, usable, self.heads)
 
     # --- what an update does -------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ def _arguments(x: torch.Tensor) -> dict[str, tuple[Any, ...]]:
         "vector_quantize_backward": (torch.randn_like(x), x, codebook, indices, None, scale),
         "codebook_statistics": (x, indices, 7, codebook),
         "ema_update_": (*state, 0.99, 1e-5, False, torch.rand(7, dim + 1), 0.5, 0.0, 1.05, torch.tensor(3)),
+        "note_candidates_": (torch.rand(7, dim + 1), x, mask, torch.tensor(3), 1, 2, 1, 1640531527),
     }
 
 
