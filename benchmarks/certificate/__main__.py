@@ -91,8 +91,8 @@ def merge(into: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 
 def certify(rows: int, state: Path, minutes: float = float("inf")) -> dict[str, Any]:
-    """Batches until so many rows are through, or minutes over: {"all": …, "kinds": {kind: …}}, beside the environment it
-    began in."""
+    """Batches until so many rows are through, or minutes over: {"all": …, "kinds": {kind: …}}, beside the environment
+    it began in."""
     found: dict[str, Any] = {"batches": 0, "all": {}, "kinds": {}}
     if state.exists():
         found = json.loads(state.read_text())

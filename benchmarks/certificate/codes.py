@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .scheme import EXTRA, Scheme
@@ -96,16 +95,19 @@ def prepare(codebook: Tensor, metric: str, scheme: Scheme) -> Codes:
     columns = columns[order]
     padded = torch.zeros(3, len(order))
     padded[:, : len(code)] = bounds
-    grouped = padded[:, order].unflatten(1, (-1, 2 * scheme.steps)).amax(2)
+    norms, rests, bias_bounds = padded[:, order].unflatten(1, (-1, 2 * scheme.steps)).amax(2)
     largest = float(bounds[0].amax())
     far = float(torch.where(near, torch.inf, norm).amin())
     again = prepare(codebook, metric, scheme.again) if scheme.again else None
-    return Codes(scheme, metric, exact, shift, exponent, columns, order, *grouped, largest, far, again)
+    return Codes(scheme, metric, exact, shift, exponent, columns, order, norms, rests, bias_bounds, largest, far, again)
 
 
 def _normalized(codebook: Tensor) -> Tensor:
-    """To norm 1; scaled before squares are taken, as those of small entries would be lost."""
-    return F.normalize(scaled(codebook, exponent_for(codebook.abs().amax(1, keepdim=True))), dim=1)
+    """codebook / max(‖code‖, 10⁻¹²); scaled before squares are taken, as those of small entries would be lost."""
+    exponent = exponent_for(codebook.abs().amax(1, keepdim=True))
+    code = scaled(codebook, exponent)
+    norm = torch.linalg.vector_norm(code, dim=1, keepdim=True)
+    return torch.where(scaled(norm, -exponent) > 1e-12, code / norm, codebook * 1e12)
 
 
 def _order(size: int, scheme: Scheme) -> Tensor:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from aevae_fast.cli._verdict import wrong_indices
 from aevae_fast.functional import nearest_code
+from aevae_fast.kernels.code_columns import accumulation_bound
+from aevae_fast.kernels.configuration import search_config
 from aevae_fast.reference import nearest_code as reference
 from benchmarks.certificate import kinds
 from benchmarks.certificate.__main__ import certify
@@ -21,7 +23,6 @@ from benchmarks.certificate.scheme import scheme_for
 from benchmarks.certificate.shares import measure
 from benchmarks.certificate.sweep import CERTIFIED, FULL, LIGHT, LOST, VERDICTS, sweep
 from benchmarks.certificate.truth import Truth
-
 
 # D and parts of every product that the search takes
 PRODUCTS = [(8, 3), (16, 3), (32, 3), (64, 3), (64, 1), (128, 1), (256, 1)]
@@ -124,6 +125,40 @@ def test_candidates_of_each_verdict() -> None:
     assert found.candidates.sum(0).tolist() == [0, 2, 4, 64]  # 4 tiles of 16 groups
     assert found.again.tolist() == [False, True, True, True]
     assert search(x, codes).code.tolist() == [1, 2, 3, 5]
+
+
+@pytest.mark.parametrize("dim", [1, 8, 16, 24, 32, 33, 64, 65, 80, 128, 200, 256, 300])
+def test_products_are_those_of_the_search(dim: int) -> None:
+    scheme, config = scheme_for(dim), search_config(dim, "sm_90")
+    while scheme or config:
+        assert (scheme.parts, scheme.segment, scheme.block_k) == (config.parts, config.segment, config.block_k)
+        assert (2 * scheme.steps, scheme.slots) == (config.group, config.slots)
+        assert scheme.kappa == accumulation_bound(config)
+        scheme, config = scheme.again, config.again
+
+
+@pytest.mark.parametrize("dim", [33, 64])
+def test_the_second_sweep_decides_what_the_first_left_open(dim: int) -> None:
+    x, codebook, metric = drawn("trained", 1024, 512, dim)
+    x[:3] *= 1e9
+    codes = prepare(codebook, metric, scheme_for(dim))
+    found, alone = search(x, codes), search(x, prepare(codebook, metric, scheme_for(dim, 1)))
+    assert torch.equal(found.first, alone.kind)
+    assert (found.kind[:3] == FULL).all()
+    assert not found.again[:3].any()
+    assert torch.equal(found.again[3:], found.first[3:] != CERTIFIED)
+    assert (found.kind[~found.again] == found.first[~found.again]).all()
+    assert (found.kind[found.again] == CERTIFIED).sum() > 0.2 * found.again.sum() > 20
+    assert found.compared.sum() < alone.compared.sum()
+    assert Truth(codebook, metric).judge(x, found.code)[0].wrong == 0
+
+
+def test_a_row_beyond_the_scale_of_the_codes_is_compared_with_all() -> None:
+    codebook = 1e-30 * torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    codebook[33] = torch.tensor([1e10, 0, 0, 0])  # infinite once scaled
+    found = search(codebook[[33, 1]], prepare(codebook, "euclidean", scheme_for(4)))
+    assert found.code.tolist() == [33, 1]
+    assert found.kind[0] == FULL
 
 
 def test_truth_agrees_with_the_verdict_of_check() -> None:
