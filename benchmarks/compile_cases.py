@@ -6,12 +6,14 @@ a constant. `metric` names a case; the machine code of cosine and dot is one, as
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import triton
 
 from aevae_fast.kernels import (
+    candidates,
     code_columns,
     codebook_statistics,
     ema_update,
@@ -120,6 +122,12 @@ def row_cases(dtype: str, dimension: int, layout: str, arch: str, every: bool = 
         "grad_ptr": x, "source_ptr": x, "target_ptr": x, "out_ptr": x, **rows, **_strides("geqo", dimension, layout),
         "BLOCK_N": block_n, "BLOCK_D": block_d,
     }, warps)  # fmt: skip
+    for masked in (True, False) if every else (True,):
+        yield Case(f"note_candidates {tail}" + ("" if masked else " unmasked"), candidates._note_candidates_kernel, {
+            "x_ptr": x, "keep_ptr": "*i8" if masked else None, "steps_ptr": "*i64", "candidates_ptr": f32, **rows,
+            "K": "i32:16", "width": size, "world": 1, "rank": "i32:16", "spread": "i32",
+            **_strides("x", dimension, layout), "HAS_KEEP": masked, "BLOCK_K": 1024 // block, "BLOCK_D": block,
+        }, 4)  # fmt: skip
     for center in (True, False) if every else (True,):
         yield Case(f"chunk_sums {tail}" + ("" if center else " uncentred"), codebook_statistics._chunk_sums_kernel, {
             "x_ptr": x, "center_ptr": f32, "order_ptr": "*i64", "sorted_ptr": "*i16", "starts_ptr": "*i64",
@@ -156,9 +164,15 @@ def code_cases(dimension: int, arch: str, metrics: tuple[str, ...] = METRICS[:1]
         "HAS_SPANS": True, "CHUNK": codebook_statistics.CHUNK,
         "SPAN": codebook_statistics.SPAN, "BLOCK_D": min(64, block),
     }, 2)  # fmt: skip
-    for normalize in (False, True):
-        yield Case(f"ema_update D={dimension}{' cosine' if normalize else ''}", ema_update._ema_update_kernel, {
+    yield Case("ema_total", ema_update._ema_total_kernel, {
+        "cluster_size_ptr": f32, "counts_ptr": f32, "total_ptr": f32, "steps_ptr": "*i64", "K": "i32:16",
+        "decay": "fp32", "rest": "fp32", "HAS_STEPS": True, "BLOCK_K": 1024,
+    }, 8)  # fmt: skip
+    for normalize, replaces in itertools.product((False, True), repeat=2):
+        tail = f"D={dimension}" + (" cosine" if normalize else "") + (" replacing" if replaces else "")
+        yield Case(f"ema_update {tail}", ema_update._ema_update_kernel, {
             "codebook_ptr": f32, "cluster_size_ptr": f32, "embed_avg_ptr": f32, "counts_ptr": f32, "sums_ptr": f32,
-            "total_ptr": f32, "K": "i32:16", "D": size, "decay": "fp32", "rest": "fp32", "eps": "fp32",
-            "all_eps": "fp32", "NORMALIZE": normalize, "BLOCK_K": 1024 // block, "BLOCK_D": block,
+            "total_ptr": f32, "replacements_ptr": f32 if replaces else None, "K": "i32:16", "D": size, "decay": "fp32",
+            "rest": "fp32", "eps": "fp32", "all_eps": "fp32", "share": "fp32", "least": "fp32", "grace": "fp32",
+            "NORMALIZE": normalize, "REPLACES": replaces, "BLOCK_K": 1024 // block, "BLOCK_D": block,
         }, 4)  # fmt: skip
