@@ -46,12 +46,15 @@ def hard_product(kind: str, dim: int) -> kinds.Case:
     elif kind == "large":  # as far out as rows and codes may be, beside codes near the centre that set the scale
         far = 4000 / dim**0.5
         x, c[::4] = far * x, far * c[::4]
+    elif kind == "swallowed":  # each product is just less than what the sum keeps, and cut whole
+        x[:], c[:] = 2.0**-11 * (1 - 2.0**-8), 2.0**-12 * (1 - 2.0**-8)
+        x[:, 0] = c[:, 0] = 1.0
     return x, c
 
 
 @pytest.mark.parametrize("width", [4, 16])
 @pytest.mark.parametrize(("dim", "parts"), PRODUCTS)
-@pytest.mark.parametrize("kind", ["random", "aligned", "one sign", "cancelling", "large"])
+@pytest.mark.parametrize("kind", ["random", "aligned", "one sign", "cancelling", "large", "swallowed"])
 @pytest.mark.parametrize("metric", ["euclidean", "dot"])
 def test_the_product_stays_within_its_bound_on_the_coarsest_tensor_cores(
     metric: str, kind: str, dim: int, parts: int, width: int
