@@ -1,13 +1,14 @@
 """Nearest code of each row: indices[n] = argmin_k dist(x[n], codebook[k]), exact, ties to the lowest index.
 
-Three launches: the codebook made ready (code_columns.py), the sweep on tensor cores that certifies almost every row
-(this file and sweep.py), and what it left open, compared exactly (settle.py). x is read in place through its strides;
-the [N, K] matrix of distances is never built, nor a permuted copy of x. Input fp16, bf16 or fp32; codebook fp32; fp16
-products with fp32 accumulation. Reference: aevae_fast/reference.
+Three launches: the codebook made ready (code_columns.py), a sweep on tensor cores that certifies rows (this file and
+sweep.py), and what it left open, compared exactly (settle.py). Where D is 33 to 64 what one part leaves open is swept
+again in three parts first: two launches more. x is read in place through its strides; the [N, K] matrix of distances is
+never built, nor a permuted copy of x. Input fp16, bf16 or fp32; codebook fp32; fp16 products with fp32 accumulation.
+Reference: aevae_fast/reference.
 
 Bytes: N·D·b and 8·N once, K·D·(4 + 2 + 2) for the codebook, and each block of rows reads the columns of all codes, 2
-bytes each, from the cache. Scratch: the columns, K·D·2 bytes, and 2·N·D of parts where rows stay in memory
-(split_rows.py).
+bytes each, from the cache. Scratch: the columns, K·D·2 bytes (10 where there is a second sweep, and 4·N), and 2·N·D of
+parts where rows stay in memory (split_rows.py).
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""The sweep of the certified search: lower bounds of all scores from one fp16 product a tile, and a verdict for each
-row.
+"""The sweep of the certified search: lower bounds of all scores from fp16 products, and a verdict for each row.
 
     score[n, k] = columns of row n · columns of code k  ≤  the true score + the row's lift        (code_columns.py)
 
@@ -12,7 +11,7 @@ where a min with indices takes six.
 The winner's `reach` is an upper bound of its true score. **Certified**: if one slot, one member and nothing that lost a
 slot lies within it, the code at that slot, member and tile is the answer, proved: any other code differs in its slot or
 member, or shares both in a tile that lost. Rows where more lies within reach stay open, with what is to be compared
-exactly (entry); settle.py does so. No [N, K] matrix, no atomics, no host sync.
+exactly (entry); settle.py does so. No [N, K] matrix, no host sync.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from .row_columns import BEYOND, FAR, ORDINARY
 UNREACHED = tl.constexpr(0x7F000000)
 # Slots that an open row may list, and bits for them.
 LISTED, LIST_BITS = tl.constexpr(6), tl.constexpr(60)
-# Entries of rows without an index: -1 not finite, -2 compare with all codes, below that a list (`entries`).
+# Entries of rows without an index: -1 not finite, -2 compare with all codes, below that a list (`verdict`).
 ALL_CODES = tl.constexpr(-2)
 
 
