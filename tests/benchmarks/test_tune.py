@@ -16,7 +16,7 @@ from benchmarks import tune
 def test_the_built_in_tile_is_tried_first(dimension, arch):
     tiles = list(tune.candidates(dimension, arch))
     config = configuration.search_config(dimension, arch)
-    assert configuration.layout(dimension, tiles[0], arch) == config
+    assert configuration.layout(dimension, tiles[0], arch) == config._replace(again=None)
     assert len(set(tiles)) == len(tiles) > 5
     for tile in tiles:
         other = configuration.layout(dimension, tile, arch)
@@ -50,6 +50,6 @@ def test_the_table_is_one_that_kernels_read(tmp_path, monkeypatch):
     monkeypatch.setenv(configuration.VARIABLE, str(path))
     configuration.search_config.cache_clear()
     try:
-        assert configuration.search_config(64, "sm_90") == configuration.layout(64, tile, "sm_90")
+        assert configuration.search_config(32, "sm_90") == configuration.layout(32, tile, "sm_90")
     finally:
         configuration.search_config.cache_clear()

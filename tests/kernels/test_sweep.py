@@ -165,8 +165,8 @@ def test_a_measured_table_takes_the_place_of_the_built_in_one(tmp_path, monkeypa
     monkeypatch.setenv(configuration.VARIABLE, str(path))
     configuration.search_config.cache_clear()
     try:
-        assert configuration.search_config(64, "sm_90") == configuration.layout(64, tile, "sm_90")
-        assert configuration.search_config(64, "sm_80") != configuration.layout(64, tile, "sm_80")
+        assert configuration.search_config(128, "sm_90") == configuration.layout(128, tile, "sm_90")
+        assert configuration.search_config(128, "sm_80") != configuration.layout(128, tile, "sm_80")
         path.write_text('{"sm_90": {"64": {"block": 3}}}')
         configuration.search_config.cache_clear()
         with pytest.raises(ValueError, match=configuration.VARIABLE):
