@@ -99,7 +99,8 @@ def tuned(dimensions: Iterable[int], rows: int, codes: list[int], device: torch.
         cases = [(x, torch.randn(size, dimension, generator=generator, device=device)) for size in codes]
         tiles = list(candidates(dimension, arch))
         table[dimension] = fastest(tiles, lambda tile: measured(tile, tiles[0], cases, arch))  # noqa: B023
-    table[2**31] = table.pop(max(table)) if max(table) >= 512 else tile_of(configuration.search_config(2**20, arch))
+    if max(table) > 256:
+        table[2**31] = table.pop(max(table))
     return {arch: table}
 
 
@@ -114,7 +115,9 @@ def main(arguments: list[str] | None = None) -> int:
         print("No CUDA device here: PyTorch finds none. Configurations are tuned by measuring.", file=sys.stderr)
         return 1
     table = tuned(sorted(options.dims), options.rows, options.codes, torch.device("cuda"))
-    text = {arch: {most: tile._asdict() for most, tile in tiles.items()} for arch, tiles in table.items()}
+    # Beside those of D that were not tuned, as a table takes the place of the built-in one.
+    table = {arch: {**configuration.TABLE[configuration.family(arch)], **tiles} for arch, tiles in table.items()}
+    text = {arch: {most: tile._asdict() for most, tile in sorted(tiles.items())} for arch, tiles in table.items()}
     options.out.write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
     print(f"{options.out}: set {configuration.VARIABLE} to it")
     return 0

@@ -24,7 +24,7 @@ codes have two parts, those with a low one come first, while the accumulator is 
 norms, and for what three fp16 leave of the bias. Each bound is rounded up: times 1 + 2^-6, plus 2^-20, to nearest fp16.
 
 A code whose norm is 2^10 or more ("far") and those that pad the codebook get a score that never wins, and rows that a
-far code could be nearest to are compared with all codes (row_columns.py): an outlier costs no other row anything.
+far code could be nearest to are compared with all codes (row_columns.py). For dot products those are all rows.
 
 One launch, nothing of size N. Every program finds s and β for itself: the median of three medians of three codes, which
 no outlier among the nine can drag away, and takes no sort. Reference: aevae_fast/reference.
@@ -42,7 +42,7 @@ from .configuration import SearchConfig
 
 METRICS = ("euclidean", "cosine", "dot")
 EXTRA = tl.constexpr(16)  # columns of the tile of their own that bias and bounds get beside codes in one part
-FAR_NORM = tl.constexpr(2.0**10)
+FAR_NORM, LARGEST_BIAS_BOUND = tl.constexpr(2.0**10), tl.constexpr(1900.0)
 NEVER = tl.constexpr(60000.0)  # the bias column of a code that never wins: times 2^7, above every score
 UP = tl.constexpr(1.0 + 2.0**-6)
 
@@ -174,8 +174,9 @@ def _code_columns_kernel(
         inverse = tl.where(norm > 1e-12 * scale, scale / norm, 1e12)
         norm = norm * (inverse / scale)
         scale = inverse
-    # Squares that overflow belong to codes that are far too; those with a NaN never win either.
-    real = (k < K) & (norm < FAR_NORM)
+    # Squares that overflow belong to codes that are far too; those with a NaN never win either. Of thousands of
+    # dimensions the bound of the bias leaves fp16 first.
+    real = (k < K) & (norm < FAR_NORM) & (kappa * 0.5 * norm * norm < LARGEST_BIAS_BOUND)
     _store_columns(
         codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, k, real, norm, scale, K, D, kappa,
         METRIC, PARTS, SEGMENT, COLUMNS, INLINE, LANES,
@@ -183,7 +184,7 @@ def _code_columns_kernel(
     at = extremes_ptr + tl.program_id(0) * 2
     tl.store(at, tl.max(tl.where(real, norm, 0.0), 0))
     far = norm
-    if METRIC == "dot":  # any that is far counts; the distance to one whose square overflows is inf, and never least
+    if METRIC == "dot":  # any that is far counts; of distances, none to a code further than a row's largest norm
         far = tl.minimum(norm, 3e38)
     tl.store(at + 1, tl.min(tl.where((k < K) & ~real, far, float("inf")), 0))
 

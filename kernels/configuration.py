@@ -85,7 +85,7 @@ TABLE: Mapping[str, Mapping[int, Tile]] = {
     "sm_100": {
         64: Tile(128, 128, 0, 8, 4, 3 if CHAINS_PRODUCTS else 1),
         128: Tile(128, 128, 0, 8, 4, 2 if CHAINS_PRODUCTS else 1),
-        256: Tile(128, 128, 0, 8, 8, 2),
+        256: Tile(128, 128, 0, 8, 8, 2 if CHAINS_PRODUCTS else 1),
         2**31: Tile(128, 256, 64, 8, 8, 2),
     },
     "sm_80": {

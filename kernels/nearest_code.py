@@ -156,7 +156,7 @@ def sweep(
         entry = indices.new_empty((splits, total))
         lowest = codebook.new_empty((splits, total))
     reach = torch.empty_like(lowest) if splits > 1 else lowest
-    again = config.again if splits == 1 else None
+    again = config.again if splits == 1 and total < 2**31 else None  # rows are listed in 32 bits
     rows = indices.new_empty(total, dtype=torch.int32) if again else columns.open_rows
     _launch(x, codebook, metric, config, columns, (splits, each), entry, lowest, reach, columns.open_rows, rows,
             WRITES if again else NO_LIST)  # fmt: skip

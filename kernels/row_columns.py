@@ -50,7 +50,7 @@ def scaled_rows(x, inside, d, D, shift_ptr, own_scale, EUCLIDEAN: tl.constexpr):
         x = (x - shift[None, :]) * tl.load(shift_ptr + D)
     else:
         x = x * own_scale[:, None]
-    return tl.where(inside & (tl.abs(x) < FAR), x, 0.0)
+    return tl.where(inside, x, 0.0)
 
 
 @triton.jit
@@ -79,6 +79,9 @@ def row_bounds(
         x, inside = load_rows(rows, live, d, D, stride_xd)
         bad += tl.sum(tl.where(tl.abs(x) < FAR, 0, 1), 1)
         x = scaled_rows(x, inside, d, D, shift_ptr, own_scale, EUCLIDEAN)
+        # What overflows in being scaled is beyond fp16 too; what is not a number counts as bad, or as that.
+        top = tl.maximum(top, tl.max(tl.where(tl.abs(x) < FAR, tl.abs(x), LARGEST_ENTRY), 1))
+        x = tl.where(tl.abs(x) < FAR, x, 0.0)
         _high, low, residual = split(x)
         low = low.to(tl.float32)
         if PARTS == 1:
@@ -86,7 +89,6 @@ def row_bounds(
         square += tl.sum(x * x, 1)
         low_square += tl.sum(low * low, 1)
         residual_square += tl.sum(residual * residual, 1)
-        top = tl.maximum(top, tl.max(tl.abs(x), 1))
 
     norm = tl.sqrt(square)
     factor = tl.sqrt(residual_square) + kappa * norm

@@ -144,16 +144,15 @@ def verdict(
     group = (best & ~tile_mask) * SLOTS + place
     winner = tl.sum(tl.where(place == slot[:, None], group, 0), 1)
     at = bounds_ptr + winner.to(tl.int64) * 4
-    # At most what the columns took off, as they were rounded: up, by 2^-11 twice.
+    # At most what the columns took off, as they were rounded: up, by 2^-11 twice; subnormals by less than is added.
     error = (factor * UP + 2.0**-26) * (tl.load(at) * UP + 2.0**-14)
     error += (norm * UP + 2.0**-14) * (tl.load(at + 1) * UP + 2.0**-26) + tl.load(at + 2) * UP + 2.0**-25
     # The lift enters in the last step of 16 products and is cut 18 times at most: 2·18·2^-23 < 2^-17 for both sides.
     reach = lowest + 2.02 * 1.002 * error + 2.0**-17 * UP * lift
     # The tile's number stands in the lowest bits of `best`: it moves a score by less than 2^-22 of it a bit, twice.
-    reach *= 1.0 + (~tile_mask + 1).to(tl.float32) * 2.0**-21
     # A bound that rounding took below 0 sorts wrongly among its like, but below every bound above 0: a slot's best is
     # one of them if it has any, what lost the slot if it has two. With 0 always in reach none of them is missed.
-    reach = tl.maximum(reach, 0.0)
+    reach = tl.maximum(reach, 0.0) * (1.0 + (~tile_mask + 1).to(tl.float32) * 2.0**-21)
     reach = tl.where(state == BEYOND, FAR, reach)
 
     within = score <= reach[:, None]

@@ -13,9 +13,11 @@ Impl = Literal["reference", "portable", "triton"]
 
 def triton_obstacle(device: torch.device) -> str | None:
     """Why the Triton kernels cannot run on `device`; None where they can."""
+    if device.type == "cuda":
+        return _ops.gpu_obstacle(device)
     if not _ops.has_triton():
         return "Triton is not installed"
-    if device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
+    if os.environ.get("TRITON_INTERPRET") == "1":
         return None
     return f"Triton does not serve {device.type} devices (TRITON_INTERPRET=1 runs the kernels slowly on a CPU)"
 

@@ -5,6 +5,7 @@ registered here: the autograd functions of this package call these operations. `
 cost less a call than `torch.library.custom_op`, which checks more.
 """
 
+import functools
 import importlib
 import importlib.util
 from collections.abc import Callable
@@ -100,19 +101,37 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def _registered(name: str, package: Callable[[], str]) -> Callable[..., Any]:
-    @torch.no_grad()  # an exported program calls the bare operation on tensors that require grad
-    def call(*args: Any) -> Any:
-        return implementation(package(), name)(*args)
+@functools.cache
+def gpu_obstacle(device: torch.device) -> str | None:
+    """Why the Triton kernels cannot run on this CUDA or ROCm device; None where they can."""
+    if not has_triton():
+        return "Triton is not installed"
+    if torch.version.hip:
+        arch = torch.cuda.get_device_properties(device).gcnArchName.split(":")[0]
+        # Others flush fp16's subnormals in matrix products, or have none.
+        return None if arch in ("gfx942", "gfx950") else f"{arch} is not served, only gfx942 and gfx950 are"
+    capability = torch.cuda.get_device_capability(device)
+    return None if capability >= (8, 0) else f"compute capability {capability[0]}.{capability[1]} is below 8.0"
 
-    return call
+
+@torch.no_grad()  # an exported program calls the bare operation on tensors that require grad
+def _portable(name: str, *args: Any) -> Any:
+    return implementation("portable", name)(*args)
+
+
+@torch.no_grad()
+def _on_gpu(name: str, *args: Any) -> Any:
+    device = next(arg.device for arg in args if isinstance(arg, Tensor))
+    package = "portable" if gpu_obstacle(device) else "kernels"
+    with torch.cuda.device(device):  # Triton launches on the current one
+        return implementation(package, name)(*args)
 
 
 library = Library("aevae_fast", "DEF")
 for _name, _schema in _SCHEMAS.items():
     library.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
-    library.impl(_name, _registered(_name, lambda: "portable"), "CompositeExplicitAutograd")
-    library.impl(_name, _registered(_name, lambda: "kernels" if has_triton() else "portable"), "CUDA")
+    library.impl(_name, functools.partial(_portable, _name), "CompositeExplicitAutograd")
+    library.impl(_name, functools.partial(_on_gpu, _name), "CUDA")
 
 
 @torch.library.register_fake("aevae_fast::nearest_code", lib=library)

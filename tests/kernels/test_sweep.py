@@ -198,3 +198,24 @@ def test_a_second_sweep_of_what_the_first_leaves_open(data, as_on, monkeypatch, 
     if data == "clusters":
         assert certified.double().mean() < 0.5 < (twice >= 0).double().mean()
     check_indices(nearest_code.nearest_code(x, codebook), x, codebook)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 64])
+def test_rows_that_overflow_in_being_scaled(dimension, device):
+    """The nine codes that scale the others lie 38 powers of ten closer together than they do."""
+    torch.manual_seed(0)
+    codebook = torch.linspace(120, 400, 100)[:, None].repeat(1, dimension)
+    for i in range(9):
+        codebook[i * 100 // 9] = 1e-38 * torch.randn(dimension)
+    x = torch.linspace(125, 390, 16)[:, None].repeat(1, dimension)[None]
+    check_indices(nearest_code.nearest_code(x.to(device), codebook.to(device)), x, codebook)
+
+
+@pytest.mark.parametrize("scale", [1e17, 1e-17])
+def test_codes_whose_squares_leave_float32(scale, device):
+    torch.manual_seed(0)
+    codebook = scale * torch.randn(100, 16)
+    codebook[37] = 1e3 * scale
+    x = codebook[None, 30:45] * (1 + 1e-3 * torch.randn(1, 15, 16))
+    found = nearest_code.nearest_code(x.to(device), codebook.to(device)).cpu()[0]
+    assert torch.equal(found, torch.arange(30, 45))
