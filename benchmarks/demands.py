@@ -38,8 +38,8 @@ class Tiles(NamedTuple):
     streamed: bool = False
 
 
-def search_tiles(dim: int, target: str) -> Tiles:
-    """What the kernels' own table says.
+def search_tiles(dim: int, target: str, again: bool = False) -> Tiles | None:
+    """What the kernels' own table says, of the first sweep or of the second, where there is one.
 
     Raises:
         ImportError: no Triton here, which the table needs.
@@ -48,6 +48,10 @@ def search_tiles(dim: int, target: str) -> Tiles:
     from aevae_fast.kernels.configuration import search_config
 
     config = search_config(dim, target)
+    if again:
+        config = config.again
+    if config is None:
+        return None
     depth = config.columns + (0 if config.inline else EXTRA.value)
     sizes = (config.block_n, config.block_k, config.num_warps, depth, config.parts, config.group, config.streamed)
     return Tiles(*sizes)
@@ -96,6 +100,7 @@ def search_demands(case: Case, device: Device, evidence: Evidence, gathers: bool
     if found is None:
         return None
     tiles, x = search_tiles(dim, device.target), rows * dim * BYTES[dtype]
+    assert tiles is not None
     sweep = cut(case, tiles, programs_a_processor(found, tiles.num_warps, device.shared), device.processors)
     again, column_bytes = _again(case, tiles, evidence), 2 * tiles.depth
     entries = 8 * rows if sweep.splits == 1 else (8 + 4 + 4) * rows * sweep.splits  # and lowest and reach of each split
@@ -107,6 +112,7 @@ def search_demands(case: Case, device: Device, evidence: Evidence, gathers: bool
         row_reads = sweep.code_reads / tiles.block_k * tiles.block_n
     return {
         "prepare": prepare,
+        **_second_sweep(case, device, evidence, round(rows * again.swept), sweep.splits),
         "sweep": Demand(
             memory=swept + entries,
             l2=column_bytes * (sweep.code_reads + row_reads),
@@ -118,6 +124,27 @@ def search_demands(case: Case, device: Device, evidence: Evidence, gathers: bool
             memory=entries + (2 * x + 8 * rows if gathers else again.rows * (x + 8 * rows)),
             l2=again.codes * rows * 4 * dim,
         ),
+    }
+
+
+def _second_sweep(case: Case, device: Device, evidence: Evidence, rows: int, splits: int) -> dict[str, Demand]:
+    """Of the rows that the first leaves open, where a configuration has one; not where the codebook is split."""
+    tiles = search_tiles(case.dim, device.target, again=True)
+    found = counts(evidence, device.target, "nearest_code", case.dim, f"{case.dtype} rows again")
+    if tiles is None or found is None or splits > 1:
+        return {}
+    sweep = cut(case._replace(rows=max(1, rows)), tiles, programs_a_processor(found, tiles.num_warps, device.shared),
+                device.processors)  # fmt: skip
+    column_bytes = 2 * tiles.depth
+    return {
+        "second sweep": Demand(
+            memory=rows * (case.dim * BYTES[case.dtype] + 4 + 8) + (4 * case.dim + column_bytes) * case.codes,
+            l2=column_bytes * sweep.code_reads,
+            flops=column_bytes * sweep.pairs,
+            issued=found.issued * sweep.pairs,
+            half=found.half * sweep.pairs,
+            launches=2,  # its columns too
+        )
     }
 
 

@@ -43,10 +43,12 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 class Again(NamedTuple):
-    """Rows that the sweep leaves open, as a share of all, and codes compared exactly, a row of all."""
+    """Rows that the search leaves open at last, as a share of all; codes compared exactly, a row of all; rows that a
+    second sweep takes, as a share of all."""
 
     rows: float
     codes: float
+    swept: float = 0.0
 
 
 def compared_again(evidence: Evidence, dim: int, codes: int, parts: int) -> Again | None:
@@ -56,7 +58,8 @@ def compared_again(evidence: Evidence, dim: int, codes: int, parts: int) -> Agai
     if not found:
         return None
     nearest = min(found, key=lambda entry: (abs(log2(entry["dim"] / dim)), abs(log2(entry["codes"] / codes))))
-    return Again(1 - nearest["shares"]["certified"], nearest["shares"]["codes"])
+    second = nearest["shares"].get("second sweep", {"rows": 0.0})
+    return Again(1 - nearest["shares"]["certified"], nearest["shares"]["codes"], second["rows"])
 
 
 class Counts(NamedTuple):
