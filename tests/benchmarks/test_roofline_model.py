@@ -84,13 +84,26 @@ def test_a_codebook_is_split_no_finer_than_its_tiles() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dim", "depth"), [(1, 32), (8, 32), (9, 64), (16, 64), (17, 48), (64, 80), (100, 144), (256, 272), (300, 336)]
+    ("dim", "depth"), [(1, 32), (8, 32), (9, 64), (16, 64), (17, 128), (64, 80), (100, 144), (256, 272), (300, 336)]
 )
 def test_tiles_are_those_of_the_kernels(dim: int, depth: int) -> None:
     tiles = search_tiles(dim, "sm_90")
     assert tiles.depth == depth
-    assert tiles.parts == (3 if dim <= 16 else 1)
-    assert tiles.streamed == (dim > 256)
+    assert tiles.parts == (3 if dim <= 32 else 1)
+    assert tiles.streamed == (dim > 256 or dim == 100)  # 16 does not divide it
+
+
+def test_the_second_sweep_counts() -> None:
+    open_rows = {"data": "N(0, 1)", "product": "float16", "dim": 64, "codes": 1024, "parts": 1}
+    shares = [{**open_rows, "shares": {"certified": 0.99, "codes": 0.2, "second sweep": {"rows": 0.25}}}]
+    case = Case(65536, 64, 1024)
+    assert search_tiles(64, "sm_90", again=True).depth == 256
+    assert search_tiles(128, "sm_90", again=True) is None
+    record = EVIDENCE.targets["sm_90"]
+    again = {**record, "nearest_code D=64 fp32 rows again": record["nearest_code D=64 fp32 rows"]}
+    demands = search_demands(case, H100, EVIDENCE._replace(targets={"sm_90": again}, shares=shares))
+    assert demands["second sweep"].memory == 16384 * (256 + 12) + (256 + 512) * 1024
+    assert demands["second sweep"].flops == 512 * 16896 * 1024  # one round of 132 programs
 
 
 def test_rows_that_are_streamed_are_read_for_each_tile() -> None:
@@ -106,7 +119,7 @@ def test_rows_that_are_streamed_are_read_for_each_tile() -> None:
 @pytest.mark.parametrize("place", [pytest.param(0, id="N"), pytest.param(1, id="D"), pytest.param(2, id="K")])
 def test_more_work_takes_longer(place: int) -> None:
     base = [65536, 64, 1024]
-    least, most = ((0, 21), (5, 11), (4, 17))[place]  # below D = 32 codes take more columns, not fewer
+    least, most = ((0, 21), (6, 11), (4, 17))[place]  # up to D = 32 codes take three parts
     times = [search(*base[:place], 1 << power, *base[place + 1 :]) for power in range(least, most)]
     assert times == sorted(times)
     assert times[-1] > 2 * times[0]
@@ -158,8 +171,8 @@ def test_a_step_gathers_and_moves_more_than_its_search() -> None:
     assert sum(demand.launches for demand in step.values()) > 3 * sum(demand.launches for demand in search.values())
 
 
-def test_a_bottleneck_joins_its_gradients() -> None:
+def test_a_bottleneck_moves_eight_tensors() -> None:
     demands = latent_demands(LatentCase(10, 256), H100, EVIDENCE)
     assert demands is not None
-    assert [demand.memory for demand in demands.values()] == [3 * 10240 + 40, 5 * 10240, 4 * 10240]
+    assert [demand.memory for demand in demands.values()] == [3 * 10240 + 40, 5 * 10240]
     assert demands["backward"].special == 3 * 2560
