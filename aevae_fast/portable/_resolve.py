@@ -16,7 +16,7 @@ _DENSE = {"euclidean": 12}  # pairs that compared all with all take no longer th
 
 def few_rows(codes: Codes, threads: int) -> int:
     """Rows that `resolve` takes at a time: it has their scores against all codes at once, on each thread."""
-    return max(1, min(512, min(_SCORES, 2 * _SCORES // threads) // len(codes.columns)))
+    return max(1, min(512, _SCORES // (2 * threads) // len(codes.columns)))
 
 
 def resolve(x: Tensor, codebook: Tensor, codes: Codes, metric: str) -> Tensor:
