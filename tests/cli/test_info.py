@@ -6,6 +6,7 @@ import torch
 from aevae_fast import functional
 from aevae_fast.cli import info
 from aevae_fast.cli.app import run
+from aevae_fast.functional import _ops
 
 
 def test_shows_versions_and_what_runs_where(
@@ -26,7 +27,19 @@ def test_says_why_not_a_faster_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cpu" in reason
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert "interpreted" in info.serving(torch.device("cpu"))[1]
-    assert info.serving(torch.device("cuda")) == ("triton", "")
+
+
+def test_says_which_gpus_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: {0: (9, 0), 1: (7, 5)}[device.index])
+    _ops.gpu_obstacle.cache_clear()
+    try:
+        assert info.serving(torch.device("cuda:0")) == ("triton", "")
+        implementation, reason = info.serving(torch.device("cuda:1"))
+    finally:
+        _ops.gpu_obstacle.cache_clear()
+    assert implementation == "portable"
+    assert "7.5" in reason
 
 
 def test_operations_are_those_of_the_package() -> None:
