@@ -19,6 +19,7 @@ from aevae_fast.kernels import (
     ema_update,
     nearest_code,
     rotate_to,
+    search,
     settle,
     vector_quantize,
 )
@@ -52,10 +53,10 @@ def search_case(
     """A kernel of the search at one D, dtype and layout of x, as launched on arch: "nearest_code", its sweep (`again`:
     its second); "settle"; "vector_quantize", which settles, gathers and sums."""
     config = config or search_config(dimension, arch)
-    lists = nearest_code.WRITES if config.again else nearest_code.NO_LIST
+    lists = search.WRITES if config.again else search.NO_LIST
     if again:
         assert config.again is not None, "one sweep alone"
-        config, lists = config.again, nearest_code.READS
+        config, lists = config.again, search.READS
     tail = f"D={dimension} {dtype} {layout}" + (f" {metric}" if metric != "euclidean" else "")
     name = f"{kernel} {tail}" + (" split" if split else "") + (" again" if again else "")
     x, f32 = f"*{dtype}", "*fp32"
@@ -77,11 +78,11 @@ def search_case(
             "kappa": "fp32", "METRIC": metric, "PARTS": config.parts, "SEGMENT": config.segment,
             "COLUMNS": config.columns, "BLOCK_N": config.block_n, "BLOCK_D": config.block_d, "EXTRA": EXTRA.value,
             "INLINE": config.inline, "DESCRIPTORS": config.descriptors,
-            "LISTS": nearest_code.NO_LIST.value if split else lists.value,
+            "LISTS": search.NO_LIST.value if split else lists.value,
             "PTX": config.ptx,
         }  # fmt: skip
         return Case(
-            name, nearest_code._sweep_kernel, arguments, config.num_warps, config.num_stages,
+            name, search._sweep_kernel, arguments, config.num_warps, config.num_stages,
             config.block_n * config.block_k, config.columns if config.streamed else 0,
         )  # fmt: skip
     common |= {

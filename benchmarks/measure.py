@@ -126,6 +126,6 @@ def _launch_costs(call: Call, capturable: bool) -> dict[str, float]:
     wall = spread([wall_seconds(call) for _ in range(20)]).median
     costs = {"eager_wall": round(wall * 1e3, 5)}
     if capturable:
-        replay = capture(call)
-        costs["graph"] = round(spread([cuda_seconds(replay) for _ in range(20)]).median * 1e3, 5)
+        graph, _ = capture(call)
+        costs["graph"] = round(spread([cuda_seconds(graph.replay) for _ in range(20)]).median * 1e3, 5)
     return costs

@@ -5,9 +5,11 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
+
+Result = TypeVar("Result")
 
 _L2_FLUSH_BYTES = 256 << 20  # more than any L2; writing it also takes longer than launching what follows
 
@@ -94,8 +96,9 @@ def _flush_buffer() -> torch.Tensor:
     return _buffers[0]
 
 
-def capture(call: Callable[[], Any]) -> Callable[[], None]:
-    """The call as a CUDA graph: replaying it costs one launch, however many kernels it has."""
+def capture(call: Callable[[], Result]) -> tuple[torch.cuda.CUDAGraph, Result]:
+    """The graph of a call, and the tensors that each replay fills; the call has run three times before, on a stream
+    aside, as PyTorch asks. A replay costs one launch, however many kernels the call has."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -104,8 +107,8 @@ def capture(call: Callable[[], Any]) -> Callable[[], None]:
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        call()
-    return graph.replay
+        result = call()
+    return graph, result
 
 
 @contextmanager

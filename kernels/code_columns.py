@@ -18,7 +18,7 @@ leaves,
 
 κ covers fp32 accumulation, taken as truncating (tensor cores align addends to the largest and cut). A step of 16
 products (of 4 inside, if the hardware works in parts) cuts each addend, the accumulator and the sum by at most 2^-23 of
-the largest of them, itself at most ‖x‖‖c‖ in a sum over depth elements: (4 + 2)/4 = 1.5 cuts an element. Where
+the largest of them, itself at most ‖x‖‖c‖ in a sum over D elements: (4 + 2)/4 = 1.5 cuts an element. Where
 codes have two parts, those with a low one come first, while the accumulator is small: at most 2^-10 of the rest. So
 κ = (1.6·D_pad + 32)·2^-23; the 32 pays for the extra columns, for c - s and x - s rounded once, for the sums behind the
 norms, and for what three fp16 leave of the bias. Each bound is rounded up: times 1 + 2^-6, plus 2^-20, to nearest fp16.

@@ -15,8 +15,8 @@ import torch
 import triton
 import triton.language as tl
 
-from .row_columns import FAR
 from .row_tiles import as_bytes, cut, places, tile
+from .rows import FAR
 
 # Added to a float32 below 2^22 and taken away again, it rounds to the nearest whole number, half to even.
 ROUNDER = tl.constexpr(12582912.0)

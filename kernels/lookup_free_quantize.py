@@ -13,8 +13,8 @@ import torch
 import triton
 import triton.language as tl
 
-from .row_columns import FAR
 from .row_tiles import as_bytes, cut, places, tile
+from .rows import FAR
 
 
 @triton.jit

@@ -39,7 +39,6 @@ EXTRA = tl.constexpr(16)
 # Codes of a group, as many as are read again, in fp32, for each row: columns that one thread holds of an MMA
 # accumulator, 4 steps of 8 columns times 2 neighbours. A block of 32 codes is 4 groups.
 GROUP, BLOCK = tl.constexpr(8), tl.constexpr(32)
-FAR = tl.constexpr(float("inf"))
 LARGEST_LIFT = tl.constexpr(1e36)
 # Score of a column that pads the codebook; far below fp32's largest, so that no sum overflows into NaN.
 PADDING_BIAS = tl.constexpr(1e37)

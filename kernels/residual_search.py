@@ -18,8 +18,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .residual_columns import BLOCK, FAR, GROUP, row_bounds, row_extra, split
+from .residual_columns import BLOCK, GROUP, row_bounds, row_extra, split
 from .residual_sweep import best_groups, group_minima
+from .rows import FAR
 from .rows_on_chip import ROW, as_matrix, load_codes, of_rows, sum_of_rows
 
 NO_INDEX = tl.constexpr(2147483647)

@@ -20,12 +20,12 @@ import triton.language as tl
 
 from .configuration import architecture
 from .residual_by_stage import residual_by_stage
-from .residual_columns import EXTRA, FAR, GROUP
+from .residual_columns import EXTRA, GROUP
 from .residual_configuration import residual_config
 from .residual_gradient import residual_statistics, residual_vector_quantize_backward
 from .residual_search import nearest_code_of_rows
 from .residual_stages import prepare_stages, stage
-from .rows import after, row_pointers
+from .rows import FAR, after, row_pointers
 from .rows_on_chip import columns, load_codes, of_rows, sum_of_rows
 
 __all__ = ["residual_statistics", "residual_vector_quantize", "residual_vector_quantize_backward"]

@@ -5,8 +5,9 @@
                       factors by which the bounds of the codes grow, and a lift
 
 The lift is a constant of the row that makes its scores positive, so that their bits compare as integers: ‖X‖·max‖c'‖,
-or ½‖X‖² where that is less (euclidean), as no score lies below minus either. Everything in fp32. Reference:
-aevae_fast/reference."""
+or ½‖X‖² where that is less (euclidean), as no score lies below minus either. Everything in fp32.
+Reference: aevae_fast/reference.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ import triton
 import triton.language as tl
 
 from .code_columns import UP, power_below, split
+from .rows import FAR
 
-FAR = tl.constexpr(float("inf"))
 # Beyond these a row leaves fp16, or its scores the one that never wins.
 LARGEST_ENTRY, LARGEST_FACTOR, LARGEST_SCORE = tl.constexpr(60000.0), tl.constexpr(900.0), tl.constexpr(2.0**21)
 # What is known of a row.

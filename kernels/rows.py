@@ -1,9 +1,11 @@
-"""Where the rows of a strided [B, S, D] view start."""
+"""Where the rows of a strided [B, S, D] view start, and what is further than anything."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+FAR = tl.constexpr(float("inf"))
 
 
 @triton.jit

@@ -16,13 +16,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .row_columns import FAR
+from .rows import FAR
 from .sweep import ALL_CODES, LISTED
 
 CODES = 64
 # Left to itself ptxas goes down to 72 registers a thread, and spills two numbers for that.
 REGISTERS = 128
-# The loads of one row of its own against ROWS rows' arithmetic.
+# From so many rows of a program on, to load each code once for all 32 beats loading it for each of them.
 MANY = tl.constexpr(8)
 NO_INDEX = tl.constexpr(2147483647)
 

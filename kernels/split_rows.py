@@ -3,7 +3,8 @@
     X = β(x - s) (row_columns.py)      parts[n] = fp16(X), padded with zeros      bounds[n] = ‖X‖, factor, lift, state
 
 The sweep then is a plain product of fp16 tiles, a block of dimensions at a time, and its registers hold no rows.
-Scratch of 2·N·D bytes and 16·N: no [N, K] matrix. Reference: aevae_fast/reference."""
+Scratch of 2·N·D bytes and 16·N: no [N, K] matrix. Reference: aevae_fast/reference.
+"""
 
 from __future__ import annotations
 

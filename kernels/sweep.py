@@ -20,7 +20,8 @@ import triton
 import triton.language as tl
 
 from .code_columns import UP
-from .row_columns import BEYOND, FAR, ORDINARY
+from .row_columns import BEYOND, ORDINARY
+from .rows import FAR
 
 # Bits of a score that never wins against one that does: sums below stay finite.
 UNREACHED = tl.constexpr(0x7F000000)
@@ -147,6 +148,7 @@ def verdict(
     # At most what the columns took off, as they were rounded: up, by 2^-11 twice; subnormals by less than is added.
     error = (factor * UP + 2.0**-26) * (tl.load(at) * UP + 2.0**-14)
     error += (norm * UP + 2.0**-14) * (tl.load(at + 1) * UP + 2.0**-26) + tl.load(at + 2) * UP + 2.0**-25
+    # The least lower bound, what was taken off it, and the error itself: twice `error`, with 1% for its own rounding.
     # The lift enters in the last step of 16 products and is cut 18 times at most: 2·18·2^-23 < 2^-17 for both sides.
     reach = lowest + 2.02 * 1.002 * error + 2.0**-17 * UP * lift
     # The tile's number stands in the lowest bits of `best`: it moves a score by less than 2^-22 of it a bit, twice.

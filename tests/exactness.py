@@ -36,6 +36,18 @@ def real_mismatches(x: Tensor, codebook: Tensor, indices: Tensor, metric: str = 
     return int((chosen - best > rounding).sum())
 
 
+def hard_product(kind: str, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """x [N, D] and c [K, D] drawn from N(0, 1) as factors of sums that round badly; any other kind as they are."""
+    if kind == "aligned":
+        c = x[:1] * (1 + 1e-3 * c)
+    elif kind == "one sign":
+        x, c = x.abs() + 1, c.abs() + 1
+    elif kind == "cancelling":
+        x[:, ::2] = x[:, 1::2] = x[:, ::2].abs() + 100
+        c[:, 1::2] = -c[:, ::2]
+    return x, c
+
+
 def _normal(n: int, k: int, d: int) -> tuple[Tensor, Tensor]:
     return torch.randn(n, d), torch.randn(k, d)
 

@@ -23,6 +23,7 @@ from benchmarks.certificate.scheme import scheme_for
 from benchmarks.certificate.shares import measure
 from benchmarks.certificate.sweep import CERTIFIED, FULL, LIGHT, LOST, VERDICTS, sweep
 from benchmarks.certificate.truth import Truth
+from tests.exactness import hard_product
 
 # D and parts of every product that the search takes
 PRODUCTS = [(8, 3), (16, 3), (32, 3), (64, 3), (64, 1), (128, 1), (256, 1)]
@@ -33,17 +34,11 @@ def drawn(name: str, rows: int, size: int, dim: int, seed: int = 0) -> tuple[Ten
     return *kind(torch.Generator().manual_seed(seed), rows, size, dim), metric
 
 
-def hard_product(kind: str, dim: int) -> kinds.Case:
+def product(kind: str, dim: int) -> kinds.Case:
     g = torch.Generator().manual_seed(0)
     x, c = torch.randn(24, dim, generator=g), torch.randn(40, dim, generator=g)
-    if kind == "aligned":
-        c = x[:1] * (1 + 1e-3 * c)
-    elif kind == "one sign":
-        x, c = x.abs() + 1, c.abs() + 1
-    elif kind == "cancelling":
-        x[:, ::2] = x[:, 1::2] = x[:, ::2].abs() + 100
-        c[:, 1::2] = -c[:, ::2]
-    elif kind == "large":  # as far out as rows and codes may be, beside codes near the centre that set the scale
+    x, c = hard_product(kind, x, c)
+    if kind == "large":  # as far out as rows and codes may be, beside codes near the centre that set the scale
         far = 4000 / dim**0.5
         x, c[::4] = far * x, far * c[::4]
     elif kind == "swallowed":  # each product is just less than what the sum keeps, and cut whole
@@ -59,7 +54,7 @@ def hard_product(kind: str, dim: int) -> kinds.Case:
 def test_the_product_stays_within_its_bound_on_the_coarsest_tensor_cores(
     metric: str, kind: str, dim: int, parts: int, width: int
 ) -> None:
-    x, codebook = hard_product(kind, dim)
+    x, codebook = product(kind, dim)
     codes = prepare(codebook, metric, scheme_for(dim, parts))
     assert 0 < error_share(x, codes, partial(truncating_product, width=width)) < 1
 

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from aevae_fast import functional
+from benchmarks.timing import capture
 
 from ..quantizers.scalar_layers import LAYERS
 from . import CUDA, NEEDS_CUDA
-from .capture import capture
 
 pytestmark = [*NEEDS_CUDA, pytest.mark.parametrize("name", LAYERS)]
 

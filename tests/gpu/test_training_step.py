@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from aevae_fast import VectorQuantize, functional, update_codebooks
+from benchmarks.timing import capture
 
 from . import CUDA, NEEDS_CUDA
-from .capture import capture
 
 pytestmark = NEEDS_CUDA
 

@@ -17,6 +17,7 @@ import triton.language as tl  # noqa: E402
 from aevae_fast.kernels.residual_columns import EXTRA, GROUP, accumulation_bound, row_bounds, row_extra, split  # noqa: E402
 from aevae_fast.kernels.residual_configuration import residual_config  # noqa: E402
 from aevae_fast.kernels.residual_stages import prepare_stages  # noqa: E402
+from tests.exactness import hard_product  # noqa: E402
 
 
 @triton.jit
@@ -99,14 +100,8 @@ def scored(rows: torch.Tensor, codebook: torch.Tensor, width: int) -> Scored:
 def drawn(kind: str, dimension: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
     g = torch.Generator().manual_seed(0)
     x, c = torch.randn(32, dimension, generator=g), torch.randn(40, dimension, generator=g)
-    if kind == "aligned":
-        c = x[:1] * (1 + 1e-3 * c)
-    elif kind == "one sign":
-        x, c = x.abs() + 1, c.abs() + 1
-    elif kind == "cancelling":
-        x[:, ::2] = x[:, 1::2] = x[:, ::2].abs() + 100
-        c[:, 1::2] = -c[:, ::2]
-    elif kind == "offset":
+    x, c = hard_product(kind, x, c)
+    if kind == "offset":
         x, c = x + 1000, c + 1000
     elif kind == "late stage":
         x, c = 1e-6 * x, 1e-6 * c

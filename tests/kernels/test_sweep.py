@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from aevae_fast.kernels import configuration, nearest_code
+from aevae_fast.kernels import configuration, search
+from aevae_fast.kernels.nearest_code import nearest_code
 from aevae_fast.kernels.settle import MANY, rows_of
 from aevae_fast.kernels.sweep import ALL_CODES
 
@@ -26,7 +27,7 @@ def as_on(monkeypatch, device):
             config = configuration.search_config(dimension, arch)._replace(ptx=False)
             return config._replace(again=config.again and config.again._replace(ptx=False))
 
-        monkeypatch.setattr(nearest_code, "search_config", chosen)
+        monkeypatch.setattr(search, "search_config", chosen)
 
     return choose
 
@@ -34,13 +35,13 @@ def as_on(monkeypatch, device):
 @pytest.fixture
 def in_one_part(monkeypatch):
     """Few rows split the codebook; not here."""
-    monkeypatch.setattr(nearest_code, "splits_of", lambda rows, tiles, *_: (1, tiles))
+    monkeypatch.setattr(search, "splits_of", lambda rows, tiles, *_: (1, tiles))
 
 
 def swept(x: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
     """Entries of rows [N, D]."""
     indices = torch.empty(1, len(x), dtype=torch.int64, device=x.device)
-    return nearest_code.sweep(x[None], codebook, "euclidean", indices).entry.reshape(-1).cpu()
+    return search.sweep(x[None], codebook, "euclidean", indices).entry.reshape(-1).cpu()
 
 
 def listed(entry: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,7 +59,7 @@ def test_layout_of_each_family(arch, length, dimension, size, as_on, device):
     as_on(arch)
     torch.manual_seed(3)
     x, codebook = torch.randn(1, length, dimension), torch.randn(size, dimension)
-    check_indices(nearest_code.nearest_code(x, codebook), x, codebook)
+    check_indices(nearest_code(x, codebook), x, codebook)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "dot"])
@@ -66,7 +67,7 @@ def test_layout_of_each_family(arch, length, dimension, size, as_on, device):
 def test_adversarial_sets_in_the_layout_of_sm_90(name, metric, as_on, device):
     as_on("sm_90")
     rows, codebook = adversarial(name)
-    check_indices(nearest_code.nearest_code(rows, codebook, metric), rows, codebook, metric)
+    check_indices(nearest_code(rows, codebook, metric), rows, codebook, metric)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -89,7 +90,7 @@ def test_a_code_as_near_as_another_leaves_its_row_open(device, in_one_part):
     codebook[256:304] = x + 1e-3 * (codebook[256:304] - x)
     entry = swept(x.to(device), codebook.to(device))
     assert (entry < -1).all()
-    check_indices(nearest_code.nearest_code(x[None].to(device), codebook.to(device)), x[None], codebook)
+    check_indices(nearest_code(x[None].to(device), codebook.to(device)), x[None], codebook)
 
 
 def columns_apart(distance: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,7 +107,7 @@ def test_two_codes_at_one_place_of_two_tiles(device, in_one_part):
     x, codebook = columns_apart(block, device)
     every_tile, _ = listed(swept(x, codebook))
     assert every_tile.all()
-    check_indices(nearest_code.nearest_code(x[None], codebook), x[None], codebook)
+    check_indices(nearest_code(x[None], codebook), x[None], codebook)
 
 
 def test_two_codes_of_one_group(device, in_one_part):
@@ -116,12 +117,12 @@ def test_two_codes_of_one_group(device, in_one_part):
     bits = (len(codebook) // configuration.search_config(64, configuration.architecture(device)).group).bit_length()
     assert not every_tile.any()
     assert (numbers >> bits == 0).all()  # one group, and no more
-    check_indices(nearest_code.nearest_code(x[None], codebook), x[None], codebook)
+    check_indices(nearest_code(x[None], codebook), x[None], codebook)
 
 
 @pytest.mark.parametrize("rows", [1, MANY.value - 1, MANY.value, 32])
 def test_rows_that_want_all_codes(rows, device, in_one_part, monkeypatch):
-    monkeypatch.setattr(nearest_code, "rows_of", lambda total: rows_of(1 << 20))
+    monkeypatch.setattr(search, "rows_of", lambda total: rows_of(1 << 20))
     torch.manual_seed(2)
     codebook = torch.randn(1024, 64)
     codebook[::3] = codebook[0] + 1e-6 * torch.randn(342, 64)  # far more than LISTED groups in reach
@@ -129,7 +130,7 @@ def test_rows_that_want_all_codes(rows, device, in_one_part, monkeypatch):
     x[:rows] = codebook[0] + 1e-6 * torch.randn(rows, 64)
     entry = swept(x.to(device), codebook.to(device))
     assert ((entry == ALL_CODES.value) == (torch.arange(32) < rows)).all()
-    check_indices(nearest_code.nearest_code(x[None].to(device), codebook.to(device)), x[None], codebook)
+    check_indices(nearest_code(x[None].to(device), codebook.to(device)), x[None], codebook)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "dot"])
@@ -140,8 +141,8 @@ def test_a_codebook_in_parts_gives_the_same(name, metric, monkeypatch, device):
     x, codebook = rows.to(device), codebook.to(device)
     parts = []
     for count in (1, 2, 3):
-        monkeypatch.setattr(nearest_code, "splits_of", lambda rows, tiles, *_, count=count: split(tiles, count))
-        parts.append(nearest_code.nearest_code(x, codebook, metric))
+        monkeypatch.setattr(search, "splits_of", lambda rows, tiles, *_, count=count: split(tiles, count))
+        parts.append(nearest_code(x, codebook, metric))
     for other in parts[1:]:
         assert torch.equal(other, parts[0])
 
@@ -185,19 +186,17 @@ def test_a_second_sweep_of_what_the_first_leaves_open(data, as_on, monkeypatch, 
     if data == "duplicated":
         codebook = codebook[:20].repeat(30, 1)
     x = codebook[torch.randint(0, 600, (1, 600))] + 0.01 * torch.randn(1, 600, 64)
-    config = nearest_code.search_config(64, "sm_90")
+    config = search.search_config(64, "sm_90")
     assert config.again.parts == 3
 
-    once = nearest_code.sweep(
-        x, codebook, "euclidean", torch.empty(1, 600, dtype=torch.int64), config._replace(again=None)
-    )
-    twice = nearest_code.sweep(x, codebook, "euclidean", torch.empty(1, 600, dtype=torch.int64), config)
+    once = search.sweep(x, codebook, "euclidean", torch.empty(1, 600, dtype=torch.int64), config._replace(again=None))
+    twice = search.sweep(x, codebook, "euclidean", torch.empty(1, 600, dtype=torch.int64), config)
     once, twice = once.entry[0], twice.entry[0]
     certified = once >= 0
     assert torch.equal(twice[certified], once[certified])
     if data == "clusters":
         assert certified.double().mean() < 0.5 < (twice >= 0).double().mean()
-    check_indices(nearest_code.nearest_code(x, codebook), x, codebook)
+    check_indices(nearest_code(x, codebook), x, codebook)
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 64])
@@ -208,7 +207,7 @@ def test_rows_that_overflow_in_being_scaled(dimension, device):
     for i in range(9):
         codebook[i * 100 // 9] = 1e-38 * torch.randn(dimension)
     x = torch.linspace(125, 390, 16)[:, None].repeat(1, dimension)[None]
-    check_indices(nearest_code.nearest_code(x.to(device), codebook.to(device)), x, codebook)
+    check_indices(nearest_code(x.to(device), codebook.to(device)), x, codebook)
 
 
 @pytest.mark.parametrize("scale", [1e17, 1e-17])
@@ -217,5 +216,5 @@ def test_codes_whose_squares_leave_float32(scale, device):
     codebook = scale * torch.randn(100, 16)
     codebook[37] = 1e3 * scale
     x = codebook[None, 30:45] * (1 + 1e-3 * torch.randn(1, 15, 16))
-    found = nearest_code.nearest_code(x.to(device), codebook.to(device)).cpu()[0]
+    found = nearest_code(x.to(device), codebook.to(device)).cpu()[0]
     assert torch.equal(found, torch.arange(30, 45))

@@ -1,0 +1,188 @@
+"""The search for nearest codes up to what is settled exactly: sweeps of all rows, then of those that stay open.
+
+The codebook is made ready (code_columns.py) and a sweep on tensor cores certifies rows (sweep.py). Where D is 33 to 64
+what one part leaves open is listed and swept again in three parts. x is read in place through its strides; the [N, K]
+matrix of distances is never built, nor a permuted copy of x. Input fp16, bf16 or fp32; codebook fp32; fp16 products
+with fp32 accumulation. Reference: aevae_fast/reference.
+
+Bytes: N·D·b and 8·N once, K·D·(4 + 2 + 2) for the codebook, and each block of rows reads the columns of all codes, 2
+bytes each, from the cache. Scratch: the columns, K·D·2 bytes (10 where there is a second sweep, and 4·N), and 2·N·D of
+parts where rows stay in memory (split_rows.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+from .code_columns import EXTRA, CodeColumns, code_columns
+from .configuration import SearchConfig, architecture, search_config, splits_of
+from .row_columns import ORDINARY, extra_columns, row_columns
+from .rows import row_pointers
+from .settle import CODES, REGISTERS, rows_of
+from .split_rows import load_bounds, split_rows
+from .sweep import UNREACHED, dot, kept_so_far, verdict
+
+# What a sweep does with the list of open rows.
+NO_LIST, WRITES, READS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+
+
+@triton.jit(do_not_specialize=["tiles", "K", "tile_mask", "group_bits", "each"])
+def _sweep_kernel(
+    x_ptr, parts_ptr, row_bounds_ptr, main, extra, bounds_ptr, extremes_ptr, shift_ptr,
+    entry_ptr, lowest_ptr, reach_ptr, open_ptr, list_ptr,
+    N, S, K, D, tiles, each, programs, tile_mask, group_bits, stride_xb, stride_xs, stride_xd, kappa,
+    METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, INLINE: tl.constexpr, LANES: tl.constexpr, GROUP_STEPS: tl.constexpr,
+    EXTRA: tl.constexpr, DESCRIPTORS: tl.constexpr, SPLIT: tl.constexpr,
+    LISTS: tl.constexpr, PTX: tl.constexpr,
+):  # fmt: skip
+    # x :: [B, S, D] fp16|bf16|fp32   parts :: [N_pad, COLUMNS] fp16   main, extra :: [K_pad, COLUMNS and EXTRA] fp16,
+    # or descriptors of tiles of them   entry :: [splits, B·S] int64   lowest, reach :: [splits, B·S] fp32 (SPLIT)
+    # open :: [1] int32   list :: [B·S] int32: how many rows, and which, are open
+    n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
+    live = n < N
+    if LISTS == READS:
+        count = tl.load(open_ptr)
+        if tl.program_id(0) * BLOCK_N >= count:
+            return
+        live = n < count
+        n = tl.load(list_ptr + n, mask=live, other=0).to(tl.int64)
+    if COLUMNS == BLOCK_D:
+        rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
+        x, norm, factor, lift, state = row_columns(
+            rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, PARTS, SEGMENT, COLUMNS, INLINE
+        )
+    else:
+        norm, factor, lift, state = load_bounds(row_bounds_ptr, n, live)
+        parts_ptr += tl.program_id(0).to(tl.int64) * (BLOCK_N * COLUMNS)
+    if not INLINE:
+        x_extra = extra_columns(norm, factor, lift, EXTRA)
+
+    BLOCKS: tl.constexpr = BLOCK_K // (8 * GROUP_STEPS)
+    best = tl.full([BLOCK_N, BLOCKS, LANES], UNREACHED, tl.int32)
+    second = tl.full([BLOCK_N, LANES], UNREACHED, tl.int32)
+    member = tl.full([BLOCK_N, 8 * GROUP_STEPS], UNREACHED, tl.int32)
+    k = tl.arange(0, BLOCK_K)[:, None]
+    d = tl.arange(0, BLOCK_D)[None, :]
+    first = tl.program_id(1) * each
+    for tile in range(first, tl.minimum(first + each, tiles)):
+        score = tl.zeros([BLOCK_N, BLOCK_K], tl.float32)
+        # Scalar bases and constant offsets, so that a load takes no address arithmetic of its own.
+        codes = main
+        if not DESCRIPTORS:
+            codes = main + tile * (BLOCK_K * COLUMNS)
+        if COLUMNS == BLOCK_D:
+            if DESCRIPTORS:  # noqa: SIM108  Triton prunes statements by a constant, not expressions
+                code = main.load([tile * BLOCK_K, 0])
+            else:
+                code = tl.load(codes + (k * COLUMNS + d))
+            score = dot(x, code, score)
+        else:
+            for step in range(COLUMNS // BLOCK_D):
+                part = tl.load(parts_ptr + step * BLOCK_D + (tl.arange(0, BLOCK_N)[:, None] * COLUMNS + d))
+                score = dot(part, tl.load(codes + step * BLOCK_D + (k * COLUMNS + d)), score)
+        if not INLINE:
+            if DESCRIPTORS:
+                code_extra = extra.load([tile * BLOCK_K, 0])
+            else:
+                code_extra = tl.load(extra + tile * (BLOCK_K * EXTRA) + (k * EXTRA + tl.arange(0, EXTRA)[None, :]))
+            score = dot(x_extra, code_extra, score)
+        best, second, member = kept_so_far(best, second, member, score, tile, tile_mask, GROUP_STEPS, PTX)
+
+    entry, lowest, reach = verdict(
+        best, second, member, norm, factor, lift, state, bounds_ptr, tile_mask, group_bits, K, BLOCK_K, GROUP_STEPS
+    )
+    if LISTS == WRITES:
+        left = live & (entry < -1) & (state == ORDINARY)
+        here = left.to(tl.int32)
+        # The one atomic of the search takes a stretch of the list for this program's rows. Which stretch changes
+        # nothing: what becomes of a row does not depend on its place, nor on its neighbours.
+        first = tl.atomic_add(open_ptr, tl.sum(here, 0), sem="relaxed")
+        tl.store(list_ptr + first + tl.cumsum(here, 0) - 1, n.to(tl.int32), mask=left)
+    n += tl.program_id(1).to(tl.int64) * N
+    tl.store(entry_ptr + n, entry, mask=live)
+    if SPLIT:
+        tl.store(lowest_ptr + n, lowest, mask=live)
+        tl.store(reach_ptr + n, reach, mask=live)
+
+
+class Swept(NamedTuple):
+    """What the sweep leaves to settle."""
+
+    entry: torch.Tensor  # [splits, B·S] int64
+    lowest: torch.Tensor  # [splits, B·S] float32, unread where there is one split
+    reach: torch.Tensor
+    codes: torch.Tensor  # [K, D] float32
+    sizes: tuple[int, int, int]  # splits, tiles, bits of a group's number
+    constants: dict[str, Any]
+
+
+def sweep(
+    x: torch.Tensor, codebook: torch.Tensor, metric: str, indices: torch.Tensor, config: SearchConfig | None = None
+) -> Swept:
+    """Certified codes and open entries of x [B, S, D]; they are left in `indices` [B, S] int64 where they fit there."""
+    total = indices.numel()
+    config = config or search_config(x.shape[2], architecture(x.device))
+    columns = code_columns(codebook, metric, config)
+    tiles = len(columns.main) // config.block_k
+    splits, each = splits_of(total, tiles, config, x.device)
+    entry, lowest = indices, columns.bounds
+    if splits > 1:
+        entry = indices.new_empty((splits, total))
+        lowest = codebook.new_empty((splits, total))
+    reach = torch.empty_like(lowest) if splits > 1 else lowest
+    again = config.again if splits == 1 else None
+    # Rows are listed, and columns addressed, in 32 bits.
+    if again and (total >= 2**31 or (len(codebook) + again.block_k) * again.columns >= 2**30):
+        again = None
+    rows = indices.new_empty(total, dtype=torch.int32) if again else columns.open_rows
+    _launch(x, codebook, metric, config, columns, (splits, each), entry, lowest, reach, columns.open_rows, rows,
+            WRITES if again else NO_LIST)  # fmt: skip
+    if again:
+        config, listed = again, columns.open_rows
+        columns = code_columns(codebook, metric, config)
+        tiles = len(columns.main) // config.block_k
+        _launch(x, codebook, metric, config, columns, (1, tiles), entry, lowest, reach, listed, rows, READS)
+    constants = {
+        "EUCLIDEAN": metric == "euclidean", "SPLITS": triton.next_power_of_2(splits), "BLOCK_K": config.block_k,
+        "LANES": config.lanes, "GROUP_STEPS": config.group_steps,
+        "BLOCK_D": min(64, max(16, triton.next_power_of_2(x.shape[2]))), "ROWS": rows_of(total), "CODES": CODES,
+        "num_warps": 4, "enable_fp_fusion": True,
+    }  # fmt: skip
+    if config.ptx:
+        constants["maxnreg"] = REGISTERS
+    return Swept(entry, lowest, reach, columns.codes, (splits, tiles, _group_bits(tiles, config)), constants)
+
+
+def _group_bits(tiles: int, config: SearchConfig) -> int:
+    return (tiles * config.slots).bit_length()
+
+
+def _launch(
+    x: torch.Tensor, codebook: torch.Tensor, metric: str, config: SearchConfig, columns: CodeColumns,
+    split: tuple[int, int], entry: torch.Tensor, lowest: torch.Tensor, reach: torch.Tensor, open_rows: torch.Tensor,
+    rows: torch.Tensor, lists: tl.constexpr,
+) -> None:  # fmt: skip
+    """One sweep: of all rows, or of those listed."""
+    batch, length, dimension = x.shape
+    tiles = len(columns.main) // config.block_k
+    parts, row_bounds = split_rows(x, columns, config, metric)
+    main, extra = columns.main, columns.extra
+    if config.descriptors:
+        main = TensorDescriptor.from_tensor(main, [config.block_k, config.columns])
+        extra = TensorDescriptor.from_tensor(extra, [config.block_k, config.columns if config.inline else EXTRA.value])
+    tile_mask = -1 << max(0, tiles - 1).bit_length()
+    _sweep_kernel[(triton.cdiv(batch * length, config.block_n), split[0])](
+        x, parts, row_bounds, main, extra, columns.bounds, columns.extremes, columns.shift, entry, lowest, reach,
+        open_rows, rows, batch * length, length, codebook.shape[0], dimension, tiles, split[1], len(columns.extremes),
+        tile_mask, _group_bits(tiles, config), *x.stride(), columns.kappa,
+        METRIC=metric, PARTS=config.parts, SEGMENT=config.segment, COLUMNS=config.columns, BLOCK_N=config.block_n,
+        BLOCK_K=config.block_k, BLOCK_D=config.block_d, INLINE=config.inline, LANES=config.lanes,
+        GROUP_STEPS=config.group_steps, EXTRA=EXTRA, DESCRIPTORS=config.descriptors, SPLIT=split[0] > 1,
+        LISTS=lists, PTX=config.ptx, num_warps=config.num_warps, num_stages=config.num_stages, enable_fp_fusion=True,
+    )  # fmt: skip
