@@ -8,6 +8,7 @@ Codebooks are drawn anew for each batch. Interrupted, it goes on where it stoppe
     mismatches: rows whose code is not the float64 argmin; a wrong one is off by more than float32's own rounding.
     blind: rows where it is because squares of differences under- or overflow float32, which the GPU compares in.
     first sweep, second sweep: rows by the verdict of each; one alone where D is not between 33 and 64.
+    narrowed: rows swept again to find their groups within reach, where D and K are large.
     worst: the largest gap that is neither, in units of that rounding.
     bound: the largest error of the product, as a share of the bound it is certified by, of some rows of each batch; of
         both sweeps where there are two.
@@ -29,11 +30,11 @@ from ..environment import environment
 from ..record import RESULTS
 from .bound import error_share
 from .codes import prepare
-from .kinds import KINDS
+from .kinds import KINDS, drawn
 from .rescan import search
 from .scheme import scheme_for
 from .shares import shares
-from .sweep import VERDICTS
+from .sweep import VERDICTS, WIDE
 from .truth import Truth
 
 _LARGE = ((64, 1024, 1 << 15), (256, 4096, 1 << 12), (8, 16384, 1 << 13))  # D, K, rows: once for each kind
@@ -58,8 +59,7 @@ def draw(number: int) -> tuple[str, int, int, int]:
 
 def batch(number: int) -> dict[str, Any]:
     name, n, size, dim = draw(number)
-    kind, metric, _ = KINDS[name]
-    x, codebook = kind(Generator().manual_seed(number), n, size, dim)
+    x, codebook, metric = drawn(name, n, size, dim, number)
     codes = prepare(codebook, metric, scheme_for(dim))
     gpu = search(x, codes)
     cpu = nearest_code(x, codebook, metric=metric, impl="portable")
@@ -71,6 +71,7 @@ def batch(number: int) -> dict[str, Any]:
         **_count(gpu.kind),
         "first sweep": _count(gpu.first),
         "second sweep": _count(gpu.kind[gpu.again]),
+        "narrowed": int((gpu.kind == WIDE).sum()) if codes.narrows else 0,
         **{who: found._asdict() for who, found in zip(("gpu", "cpu"), judged, strict=True)},
     }
 

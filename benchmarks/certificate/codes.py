@@ -35,6 +35,14 @@ class Codes(NamedTuple):
     far: float  # the least ‖C‖ of the others; infinite if there are none
     again: Codes | None  # for the rows that a first sweep leaves open
 
+    @property
+    def tiles(self) -> int:
+        return max(1, len(self.order) // self.scheme.block_k)
+
+    @property
+    def narrows(self) -> bool:
+        return self.scheme.narrows(self.tiles)
+
 
 def remedian(sample: Tensor) -> Tensor:
     """Median of medians of three: [9, D] → [D]."""

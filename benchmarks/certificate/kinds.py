@@ -184,3 +184,9 @@ KINDS: dict[str, tuple[Kind, str, int]] = {
     "heavy-tailed, dot": (heavy_tailed, "dot", 1),
     "duplicated, dot": (duplicated, "dot", 1),
 }
+
+
+def drawn(name: str, rows: int, size: int, dim: int, seed: int = 0) -> tuple[Tensor, Tensor, str]:
+    """Rows, codebook and metric of one of these."""
+    kind, metric, _ = KINDS[name]
+    return *kind(Generator().manual_seed(seed), rows, size, dim), metric

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 EXTRA = 8  # columns beside the codes': bias in three parts, three bounds, the lift, a zero
+MIN_TILES = 16  # of codes, from which on a row whose candidates a list cannot hold is swept again
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Scheme:
     def slots(self) -> int:
         """Groups in a tile."""
         return self.block_k // (2 * self.steps)
+
+    def narrows(self, tiles: int) -> bool:
+        """Whether a row whose candidates a list cannot hold is swept again, to find its groups within reach: where rows
+        are long and tiles many, so that comparing its slots in every tile would cost more."""
+        return self.segment > 64 and tiles >= MIN_TILES
 
     def round(self, value: Tensor) -> Tensor:
         """To the operands' dtype and back: float32."""

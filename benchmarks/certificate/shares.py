@@ -60,8 +60,9 @@ _DATA: dict[str, kinds.Kind] = {
 
 
 def measure(x: Tensor, codebook: Tensor, scheme: Scheme) -> dict[str, Any]:
-    """Shares of rows by verdict; per row the mean number of groups and codes looked at again. Where there are two
-    sweeps, by verdict of each as well: of all rows; of those that come to the second, whose share of all is "rows"."""
+    """Shares of rows by verdict, and of those that are "narrowed"; per row the mean number of groups and codes looked
+    at again. Where there are two sweeps, by verdict of each as well: of all rows; of those that come to the second,
+    whose share of all is "rows"."""
     codes = prepare(codebook, "euclidean", scheme)
     first, second, settled = torch.zeros(3, len(VERDICTS) + 2)
     for part in x.split(max(1, _SCORES // len(codes.order))):
@@ -72,6 +73,7 @@ def measure(x: Tensor, codebook: Tensor, scheme: Scheme) -> dict[str, Any]:
         if codes.again and again.any():
             second += _tally(sweep(part[again], codes.again), codes.again)
     result: dict[str, Any] = _shares(settled + second, len(x))
+    result["narrowed"] = result["wide"] if codes.narrows else 0.0
     if codes.again:
         left = float(second[: len(VERDICTS)].sum())
         result["first sweep"] = _shares(first, len(x))

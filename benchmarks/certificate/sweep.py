@@ -1,9 +1,13 @@
 """The sweep: minima over groups, slots and members, the reach of each row, and its verdict.
 
 A row is certified where one code alone has a lower bound within reach, that is at most an upper bound of the least
-score. Otherwise it is open: light where the groups in reach are known and few, lost where a slot may have dropped one
-(all tiles of such slots are looked at), full where all codes are. What a first sweep in one part leaves open, a second
-one in three may decide; its verdict counts.
+score. Otherwise it is open: light where the groups in reach are known and few; wide where they are more than a list
+holds, or a slot may have dropped one; full where all codes are compared, as its scores prove nothing.
+
+Of a wide row the slots within reach are known, and the reach. Where the scheme narrows, a sweep of these rows alone
+finds the groups within reach, of all tiles; elsewhere those slots are compared in every tile.
+
+What a first sweep in one part leaves open, a second one in three may decide (D = 33 to 64); its verdict counts.
 """
 
 from typing import NamedTuple
@@ -15,10 +19,11 @@ from .codes import Codes
 from .products import Product, float32_product
 from .rows import Rows, load
 
-CERTIFIED, LIGHT, LOST, FULL = range(4)
-VERDICTS = ("certified", "light", "lost", "full")
+CERTIFIED, LIGHT, WIDE, FULL = range(4)
+VERDICTS = ("certified", "light", "wide", "full")
 _NONE = 2**31 - 1
-_LISTED, _LIST_BITS = 6, 60  # groups or slots that an open row can name, and the bits for them
+_LISTED, _LIST_BITS = 6, 60  # groups that a light row can name, and the bits for them
+_ALL = 16  # candidates of a narrowed row that are one code in so many, or more: all are compared
 
 
 class Verdict(NamedTuple):
@@ -34,7 +39,7 @@ def sweep(x: Tensor, codes: Codes, product: Product = float32_product) -> Verdic
     scores = product(codes.columns, rows.columns).unflatten(0, (-1, 4, 2 * scheme.steps))
     groups = scores.amin(2).flatten(0, 1)
     members = scores.amin(0).flatten(0, 1)
-    tiles = max(1, len(groups) // scheme.slots)
+    tiles = codes.tiles
     slots = len(groups) // tiles
     bits = (tiles - 1).bit_length()
     # What a slot keeps: the value, its low bits replaced by the tile's number. Compared as integers.
@@ -51,16 +56,24 @@ def sweep(x: Tensor, codes: Codes, product: Product = float32_product) -> Verdic
     many = near.sum(0)
     hits, member = _count(torch.le(members.view(torch.int32), reach, out=torch.empty_like(members)))
     alone = (many == 1) & (hits == 1) & ~lost & ~rows.heavy
-    kind = torch.where(lost, LOST, LIGHT)
-    kind[many > min(_LISTED, _LIST_BITS // (tiles * scheme.slots).bit_length())] = FULL
+    listed = min(_LISTED, _LIST_BITS // (tiles * scheme.slots).bit_length())
+    kind = torch.where(lost | (many > listed), WIDE, LIGHT)
     kind[rows.heavy] = FULL
     kind[alone] = CERTIFIED
+    named = (near & (packed == best)).flatten(0, 1)
+    spread = narrowed(groups, reach, codes) if codes.narrows else near.repeat(tiles, 1)
+    candidates = named & (kind == LIGHT) | spread & (kind == WIDE) | (kind == FULL)
     # A group of padding alone holds nothing to compare.
-    real = (codes.order < len(codes.exact)).unflatten(0, (-1, 2 * scheme.steps)).any(1)
-    candidates = (near & ((packed == best) | lost) | (kind == FULL)).flatten(0, 1)
-    candidates &= (kind != CERTIFIED) & real[:, None]
+    candidates &= (codes.order < len(codes.exact)).unflatten(0, (-1, 2 * scheme.steps)).any(1)[:, None]
     place = group * (2 * scheme.steps) + torch.where(alone, member, 0) % (2 * scheme.steps)
     return Verdict(kind, codes.order[place], candidates, (kind != CERTIFIED) & ~rows.heavy)
+
+
+def narrowed(groups: Tensor, reach: Tensor, codes: Codes) -> Tensor:
+    """[groups, n] bool: those whose least score, groups [groups, n], is within reach [n], the bits of it; all of a row
+    whose candidates are many."""
+    within = groups.view(torch.int32) <= reach
+    return within | (within.sum(0) * (2 * codes.scheme.steps * _ALL) >= len(codes.exact))
 
 
 def _count(hits: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from aevae_fast.cli._verdict import wrong_indices
 from aevae_fast.functional import nearest_code
@@ -17,21 +16,17 @@ from benchmarks.certificate import kinds
 from benchmarks.certificate.__main__ import certify
 from benchmarks.certificate.bound import error_share
 from benchmarks.certificate.codes import prepare
+from benchmarks.certificate.kinds import drawn
 from benchmarks.certificate.products import float32_product, truncating_product
 from benchmarks.certificate.rescan import search
 from benchmarks.certificate.scheme import scheme_for
 from benchmarks.certificate.shares import measure
-from benchmarks.certificate.sweep import CERTIFIED, FULL, LIGHT, LOST, VERDICTS, sweep
+from benchmarks.certificate.sweep import CERTIFIED, FULL, LIGHT, VERDICTS, WIDE, sweep
 from benchmarks.certificate.truth import Truth
 from tests.exactness import hard_product
 
 # D and parts of every product that the search takes
 PRODUCTS = [(8, 3), (16, 3), (32, 3), (64, 3), (64, 1), (128, 1), (256, 1)]
-
-
-def drawn(name: str, rows: int, size: int, dim: int, seed: int = 0) -> tuple[Tensor, Tensor, str]:
-    kind, metric, _ = kinds.KINDS[name]
-    return *kind(torch.Generator().manual_seed(seed), rows, size, dim), metric
 
 
 def product(kind: str, dim: int) -> kinds.Case:
@@ -86,7 +81,7 @@ def test_without_bounds_indices_are_wrong(dim: int, size: int) -> None:
     assert Truth(codebook, "euclidean").judge(x, search(x, prepare(codebook, "euclidean", blind)).code)[0].wrong
 
 
-@pytest.mark.parametrize(("dim", "size"), [(3, 40), (8, 700), (40, 300)])
+@pytest.mark.parametrize(("dim", "size"), [(3, 40), (8, 700), (40, 300), (144, 2048)])
 @pytest.mark.parametrize("name", kinds.KINDS)
 def test_no_index_is_wrong(name: str, dim: int, size: int) -> None:
     x, codebook, metric = drawn(name, 500, size, dim)
@@ -112,17 +107,23 @@ def test_no_index_is_wrong_on_the_coarsest_tensor_cores(dim: int) -> None:
 def test_candidates_of_each_verdict() -> None:
     g = torch.Generator().manual_seed(0)
     codebook = torch.randn(1024, 64, generator=g)
-    codebook[900] = codebook[2]  # another slot
-    codebook[3 + 512] = codebook[3]  # the same slot of another tile
-    codebook[5::19] = codebook[5]  # everywhere
-    x = codebook[[1, 2, 3, 5]] + 0.01
+    codebook[5::19] = codebook[5].clone()  # everywhere
+    for code, copies in (
+        (2, [900]),  # another slot
+        (3, [3 + 512]),  # the same slot of another tile
+        (16, [18, 20, 22, 80, 82, 84]),  # seven slots
+        (26, [28, 30, 88, 90, 92]),  # six
+    ):
+        codebook[copies] = codebook[code].clone()
+    x = codebook[[1, 2, 3, 16, 26, 5, 6]] + 0.01
+    x[6] *= 1e9
     codes = prepare(codebook, "euclidean", scheme_for(64))
     found = sweep(x, codes)
-    assert found.kind.tolist() == [CERTIFIED, LIGHT, LOST, FULL]
+    assert found.kind.tolist() == [CERTIFIED, LIGHT, WIDE, WIDE, LIGHT, WIDE, FULL]
     assert found.code[0] == 1
-    assert found.candidates.sum(0).tolist() == [0, 2, 4, 64]  # 4 tiles of 16 groups
-    assert found.again.tolist() == [False, True, True, True]
-    assert search(x, codes).code.tolist() == [1, 2, 3, 5]
+    assert found.candidates.sum(0).tolist() == [0, 2, 4, 28, 6, 64, 64]  # 4 tiles of 16 groups
+    assert found.again.tolist() == [False, True, True, True, True, True, False]
+    assert search(x, codes).code[:6].tolist() == [1, 2, 3, 16, 26, 5]
 
 
 @pytest.mark.parametrize("dim", [1, 8, 16, 24, 32, 33, 64, 65, 80, 128, 200, 256, 300])
@@ -198,4 +199,5 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     again = certify(first["all"]["rows"] + 1, state)
     assert again["batches"] == 1002
     assert again["all"]["rows"] == sum(kind["rows"] for kind in again["kinds"].values()) > first["all"]["rows"]
+    assert again["all"]["narrowed"] == 0
     assert again["all"]["gpu"]["wrong"] == again["all"]["cpu"]["wrong"] == 0
