@@ -4,13 +4,12 @@ The instructions of an inner loop come from the record of compiled kernels; byte
 search adds to them: the codes as columns of fp16, which every block of rows reads whole, through L2.
 """
 
-from typing import NamedTuple
-
 from .cases import Case, LatentCase
 from .cost_model import Demand
 from .devices import Device
-from .evidence import Again, Evidence, compared_again, counts, programs_a_processor
+from .evidence import Again, Counts, Evidence, compared_again, counts, programs_a_processor
 from .roofline import BYTES, latent_bytes, step_bytes
+from .search_layout import Sweep, Tiles, cut, mask_bytes, narrow_cut, narrow_waves, narrows, search_tiles
 
 # Assumed where the certificate's arithmetic is not recorded: rows that the sweep leaves open, with codes in one part
 # (11 bits) and in three products (22 bits); and groups of codes that such a row is compared with.
@@ -20,68 +19,7 @@ _OPEN_ROWS, _GROUPS_OF_OPEN_ROW = {1: 0.05, 3: 0.003}, 2
 # one kernel for the sums in chunks (cast, six of a radix sort of 16-bit keys, starts, two that join), the EMA one for
 # its total. Where dead codes are replaced, one more notes with what.
 _LOSS, _SCALES, _STATISTICS, _EMA = 3, 2, 10, 1
-_SORT = 4  # launches of a sort beside its passes: places filled, counters cleared, digits counted and summed
 _CHUNK = 32  # rows a chunk of the statistics: a 0/1 product in fp32, so many multiply-adds an element
-
-
-class Tiles(NamedTuple):
-    """How the search is laid out at a D: rows and codes of a tile, warps of a program; fp16 columns that the product is
-    deep, bias and bounds among them; parts of a code; codes of a group; whether rows too are read as columns, anew for
-    each tile of codes."""
-
-    block_n: int
-    block_k: int
-    num_warps: int
-    depth: int
-    parts: int = 1
-    group: int = 16
-    streamed: bool = False
-
-
-def search_tiles(dim: int, target: str, again: bool = False) -> Tiles | None:
-    """What the kernels' own table says, of the first sweep or of the second, where there is one.
-
-    Raises:
-        ImportError: no Triton here, which the table needs.
-    """
-    from aevae_fast.kernels.code_columns import EXTRA
-    from aevae_fast.kernels.configuration import search_config
-
-    config = search_config(dim, target)
-    if again:
-        config = config.again
-    if config is None:
-        return None
-    depth = config.columns + (0 if config.inline else EXTRA.value)
-    sizes = (config.block_n, config.block_k, config.num_warps, depth, config.parts, config.group, config.streamed)
-    return Tiles(*sizes)
-
-
-class Sweep(NamedTuple):
-    """How a search is cut.
-
-    Attributes:
-        pairs: of rows and codes that the device spends time on, padding and idle processors among them.
-        code_reads: codes that programs read, in all.
-        splits: parts of the codebook.
-    """
-
-    pairs: float
-    code_reads: float
-    splits: int
-
-
-def cut(case: Case, tiles: Tiles, resident: int, processors: int) -> Sweep:
-    """A program takes a block of rows and, where blocks are fewer than processors, a part of the codes. Programs run in
-    rounds of as many as there is room for, `resident` a processor; a round that is not full takes as long as a full
-    one."""
-    room = resident * processors
-    blocks, all_tiles = -(-case.rows // tiles.block_n), -(-case.codes // tiles.block_k)
-    each = -(-all_tiles // min(all_tiles, max(1, processors // blocks)))
-    splits = -(-all_tiles // each)
-    rounds = -(-blocks * splits // room)
-    codes = each * tiles.block_k
-    return Sweep(rounds * room * tiles.block_n * codes, blocks * splits * codes, splits)
 
 
 def _again(case: Case, tiles: Tiles, evidence: Evidence) -> Again:
@@ -105,26 +43,31 @@ def search_demands(case: Case, device: Device, evidence: Evidence, gathers: bool
     again, column_bytes = _again(case, tiles, evidence), 2 * tiles.depth
     entries = 8 * rows if sweep.splits == 1 else (8 + 4 + 4) * rows * sweep.splits  # and lowest and reach of each split
     prepare = Demand(memory=4 * codes * dim + column_bytes * codes)
-    swept, row_reads = x, 0.0
+    swept = x
     if tiles.streamed:
         swept = rows * column_bytes
         prepare = prepare._replace(memory=prepare.memory + x + swept, launches=2)
-        row_reads = sweep.code_reads / tiles.block_k * tiles.block_n
     return {
         "prepare": prepare,
         **_second_sweep(case, device, evidence, round(rows * again.swept), sweep.splits),
-        "sweep": Demand(
-            memory=swept + entries,
-            l2=column_bytes * (sweep.code_reads + row_reads),
-            flops=column_bytes * sweep.pairs,
-            issued=found.issued * sweep.pairs,
-            half=found.half * sweep.pairs,
-        ),
+        **_narrow(case, device, evidence, round(rows * again.narrowed), sweep.splits),
+        "sweep": _swept(tiles, found, sweep)._replace(memory=swept + entries),
         "settle": Demand(
             memory=entries + (2 * x + 8 * rows if gathers else again.rows * (x + 8 * rows)),
             l2=again.codes * rows * 4 * dim,
         ),
     }
+
+
+def _swept(tiles: Tiles, found: Counts, sweep: Sweep) -> Demand:
+    """What products and comparisons of a sweep ask for, and the columns that its programs read."""
+    row_reads = sweep.code_reads / tiles.block_k * tiles.block_n if tiles.streamed else 0.0
+    return Demand(
+        l2=2 * tiles.depth * (sweep.code_reads + row_reads),
+        flops=2 * tiles.depth * sweep.pairs,
+        issued=found.issued * sweep.pairs,
+        half=found.half * sweep.pairs,
+    )
 
 
 def _second_sweep(case: Case, device: Device, evidence: Evidence, rows: int, splits: int) -> dict[str, Demand]:
@@ -135,15 +78,28 @@ def _second_sweep(case: Case, device: Device, evidence: Evidence, rows: int, spl
         return {}
     sweep = cut(case._replace(rows=max(1, rows)), tiles, programs_a_processor(found, tiles.num_warps, device.shared),
                 device.processors)  # fmt: skip
-    column_bytes = 2 * tiles.depth
     return {
-        "second sweep": Demand(
-            memory=rows * (case.dim * BYTES[case.dtype] + 4 + 8) + (4 * case.dim + column_bytes) * case.codes,
-            l2=column_bytes * sweep.code_reads,
-            flops=column_bytes * sweep.pairs,
-            issued=found.issued * sweep.pairs,
-            half=found.half * sweep.pairs,
+        "second sweep": _swept(tiles, found, sweep)._replace(
+            memory=rows * (case.dim * BYTES[case.dtype] + 4 + 8) + (4 * case.dim + 2 * tiles.depth) * case.codes,
             launches=2,  # its columns too
+        )
+    }
+
+
+def _narrow(case: Case, device: Device, evidence: Evidence, rows: int, splits: int) -> dict[str, Demand]:
+    """Of the rows that leave more open than a list holds, where the kernels narrow: a sweep that leaves a bit a group,
+    and what reads the bits; the codes then compared are among those that settling counts. Not where the codebook is
+    split. The device alone knows how many rows there are, so what has none is launched too."""
+    tiles = search_tiles(case.dim, device.target)
+    found = counts(evidence, device.target, "narrow", case.dim, f"{case.dtype} rows")
+    if tiles is None or found is None or splits > 1 or not narrows(case, tiles):
+        return {}
+    resident = programs_a_processor(found, tiles.num_warps, device.shared)
+    sweep = narrow_cut(case._replace(rows=rows), tiles, resident, device.processors)
+    row = 2 * tiles.depth if tiles.streamed else case.dim * BYTES[case.dtype]
+    return {
+        "narrow": _swept(tiles, found, sweep)._replace(
+            memory=rows * (row + 2 * (4 + 8 + mask_bytes(case, tiles))), launches=2 * narrow_waves(case, tiles)
         )
     }
 

@@ -43,12 +43,19 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 class Again(NamedTuple):
-    """Rows that the search leaves open at last, as a share of all; codes compared exactly, a row of all; rows that a
-    second sweep takes, as a share of all."""
+    """What the search looks at again.
+
+    Attributes:
+        rows: left open at last, as a share of all.
+        codes: compared exactly, a row of all.
+        swept: rows that a second sweep takes, as a share of all.
+        narrowed: rows that a sweep for groups within reach takes, likewise.
+    """
 
     rows: float
     codes: float
     swept: float = 0.0
+    narrowed: float = 0.0
 
 
 def compared_again(evidence: Evidence, dim: int, codes: int, parts: int) -> Again | None:
@@ -58,8 +65,9 @@ def compared_again(evidence: Evidence, dim: int, codes: int, parts: int) -> Agai
     if not found:
         return None
     nearest = min(found, key=lambda entry: (abs(log2(entry["dim"] / dim)), abs(log2(entry["codes"] / codes))))
-    second = nearest["shares"].get("second sweep", {"rows": 0.0})
-    return Again(1 - nearest["shares"]["certified"], nearest["shares"]["codes"], second["rows"])
+    shares = nearest["shares"]
+    second = shares.get("second sweep", {"rows": 0.0})
+    return Again(1 - shares["certified"], shares["codes"], second["rows"], shares.get("narrowed", 0.0))
 
 
 class Counts(NamedTuple):

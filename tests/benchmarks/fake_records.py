@@ -18,6 +18,7 @@ _LATENT = {"per_element": 48.0, "per_element_by_opcode": {"FFMA": 20.0, "MUFU": 
 COMPILED = {
     "sm_90": {
         **{f"nearest_code D={dim} {dtype} rows": _SEARCH for dim in (8, 64, 256) for dtype in ("fp32", "bf16")},
+        **{f"narrow D=256 {dtype} rows": _SEARCH for dtype in ("fp32", "bf16")},
         **{
             f"{k} D=256 {t} chunk": _LATENT
             for k in ("reparameterize_kl", "reparameterize_kl_bwd")

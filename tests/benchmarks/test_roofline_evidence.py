@@ -2,11 +2,15 @@
 
 import pytest
 
+from aevae_fast.kernels import configuration, narrow
+from benchmarks import search_layout
 from benchmarks.cases import Case
-from benchmarks.demands import search_demands
+from benchmarks.cost_model import Demand
+from benchmarks.demands import search_demands, step_demands
 from benchmarks.devices import DEVICES
 from benchmarks.evidence import Again, Counts, Evidence, compared_again, counts, programs_a_processor
 from benchmarks.predictions import prediction
+from benchmarks.search_layout import Tiles, mask_bytes, narrow_cut, narrow_waves, narrows, search_tiles
 from tests.benchmarks.fake_records import EVIDENCE
 
 H100 = DEVICES["H100"]
@@ -72,3 +76,71 @@ def test_open_rows_are_those_that_were_counted() -> None:
     assert counted["settle"].l2 == 2.0 * 1000 * 4 * 64
     assert assumed["settle"].l2 == pytest.approx(0.05 * 2 * 16 * 1000 * 4 * 64)
     assert counted["sweep"] == assumed["sweep"]
+
+
+def narrow_demand(case: Case, evidence: Evidence, **shares: float) -> Demand | None:
+    shape = {"data": "N(0, 1)", "product": "float16", "dim": 256, "codes": 16384, "parts": 1}
+    entry = shape | {"shares": {"certified": 0.5, "codes": 1.0, **shares}}
+    demands = search_demands(case, H100, evidence._replace(shares=[entry]))
+    assert demands is not None
+    return demands.get("narrow")
+
+
+def test_narrowed_rows_are_swept_again() -> None:
+    case = Case(65536, 256, 16384)
+    found = narrow_demand(case, EVIDENCE, narrowed=0.125)
+    assert found is not None
+    pairs = 4 * 132 * 128 * 2048  # 64 blocks of rows, 8 programs of 16 tiles each: 512 programs, in four rounds
+    assert (found.flops, found.issued) == (544 * pairs, 2.0 * pairs)
+    assert found.l2 == 544 * 64 * 16384
+    assert found.memory == 8192 * (1024 + 24 + 2 * 128)  # 128 tiles of 8 groups, a bit each
+    assert found.launches == 8
+    assert narrow_demand(case, EVIDENCE, narrowed=0.0) == Demand(launches=8)
+    assert narrow_demand(case, EVIDENCE) == Demand(launches=8)  # a record that knows of none
+    step = step_demands(case, H100, EVIDENCE)
+    assert step is not None
+    assert step["narrow"] == Demand(launches=8)
+
+
+def test_searches_that_do_not_narrow() -> None:
+    assert narrow_demand(Case(65536, 256, 1920), EVIDENCE, narrowed=0.125) is None  # 15 tiles
+    assert narrow_demand(Case(65536, 256, 1921), EVIDENCE, narrowed=0.125) is not None
+    assert narrow_demand(Case(1024, 256, 16384), EVIDENCE, narrowed=0.125) is None  # the codebook is split
+    assert narrow_demand(Case(65536, 64, 16384), EVIDENCE, narrowed=0.125) is None
+    sweep = {name: found for name, found in EVIDENCE.targets["sm_90"].items() if not name.startswith("narrow")}
+    assert narrow_demand(Case(65536, 256, 16384), Evidence({"sm_90": sweep}), narrowed=0.125) is None
+
+
+def test_streamed_rows_are_narrowed_as_columns() -> None:
+    found = narrow_demand(Case(65536, 300, 4096), EVIDENCE, narrowed=0.125)
+    assert found is not None
+    assert found.l2 == 672 * (64 * 4096 + 64 * 128 * 16)  # rows again for each of 16 tiles
+    assert found.memory == 8192 * (672 + 24 + 2 * 32)
+
+
+@pytest.mark.parametrize(
+    ("dim", "codes", "dtype", "tiles", "waves"),
+    [
+        pytest.param(256, 16384, "fp32", Tiles(128, 128, 8, 272), 4, id="as many as there may be"),
+        pytest.param(256, 2048, "fp32", Tiles(128, 128, 8, 272), 1, id="few masks"),
+        pytest.param(256, 8192, "fp32", Tiles(128, 128, 8, 272), 2, id="fp32"),
+        pytest.param(256, 8192, "bf16", Tiles(128, 128, 8, 272), 4, id="x half as large"),
+        pytest.param(256, 8192, "fp32", Tiles(128, 256, 8, 272), 2, id="two bytes for 16 groups, half of the tiles"),
+    ],
+)
+def test_masks_stay_small_beside_x(dim: int, codes: int, dtype: str, tiles: Tiles, waves: int) -> None:
+    assert narrow_waves(Case(65536, dim, codes, dtype), tiles) == waves
+
+
+def test_narrowing_is_that_of_the_kernels() -> None:
+    sizes = search_layout.NARROW_TILES, search_layout.NARROW_WAVES, search_layout.NARROW_SHARE
+    assert sizes == (narrow.TILES, narrow.WAVES, narrow.SHARE)
+    for dim in (8, 64, 65, 128, 256, 300):
+        for target in ("sm_80", "sm_90", "sm_100", "gfx942"):
+            tiles, config = search_tiles(dim, target), configuration.search_config(dim, target)
+            assert tiles is not None
+            for count in (15, 16):
+                case = Case(1, dim, count * tiles.block_k)
+                assert narrows(case, tiles) == configuration.narrows(count, config)
+            assert mask_bytes(Case(1, dim, tiles.block_k), tiles) == (1 if config.slots <= 8 else 2)
+    assert narrow_cut(Case(0, 256, 16384), Tiles(128, 128, 8, 272), 1, 132).pairs == 0

@@ -4,10 +4,11 @@ import pytest
 
 from benchmarks.cases import Case, LatentCase
 from benchmarks.cost_model import Demand, Terms, predict, terms
-from benchmarks.demands import Tiles, cut, latent_demands, search_demands, search_tiles, step_demands
+from benchmarks.demands import latent_demands, search_demands, step_demands
 from benchmarks.devices import DEVICES, LAUNCH, MEMORY_SHARE, TENSOR_SHARE
 from benchmarks.evidence import Evidence
 from benchmarks.predictions import prediction
+from benchmarks.search_layout import Tiles, cut, search_tiles
 from tests.benchmarks.fake_records import EVIDENCE
 
 H100 = DEVICES["H100"]
