@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 import triton
 
@@ -17,16 +16,13 @@ from aevae_fast.kernels import (
     code_columns,
     codebook_statistics,
     ema_update,
-    nearest_code,
     rotate_to,
-    search,
-    settle,
     vector_quantize,
 )
 from aevae_fast.kernels import split_rows as rows_in_parts
-from aevae_fast.kernels.code_columns import EXTRA
-from aevae_fast.kernels.configuration import SearchConfig, search_config
+from aevae_fast.kernels.configuration import search_config
 
+from .compile_types import size_type, stride_types
 from .machine_code import Case
 
 DTYPES = ("fp32", "fp16", "bf16")
@@ -35,71 +31,9 @@ LAYOUTS = ("rows", "channels")
 METRICS = ("euclidean", "cosine", "dot")
 
 
-def _size(dimension: int) -> str | int:
-    if dimension == 1:
-        return 1
-    return "i32:16" if dimension % 16 == 0 else "i32"
-
-
-def _strides(letters: str, dimension: int, layout: str = "rows") -> dict[str, Any]:
-    inner, channel = (_size(dimension), 1) if layout == "rows" else (1, "i32:16")
-    return {f"stride_{a}{b}": t for a in letters for b, t in (("b", "i32:16"), ("s", inner), ("d", channel))}
-
-
-def search_case(
-    kernel: str, dimension: int, dtype: str, layout: str, arch: str, metric: str = "euclidean", split: bool = False,
-    config: SearchConfig | None = None, again: bool = False,
-) -> Case:  # fmt: skip
-    """A kernel of the search at one D, dtype and layout of x, as launched on arch: "nearest_code", its sweep (`again`:
-    its second); "settle"; "vector_quantize", which settles, gathers and sums."""
-    config = config or search_config(dimension, arch)
-    lists = search.WRITES if config.again else search.NO_LIST
-    if again:
-        assert config.again is not None, "one sweep alone"
-        config, lists = config.again, search.READS
-    tail = f"D={dimension} {dtype} {layout}" + (f" {metric}" if metric != "euclidean" else "")
-    name = f"{kernel} {tail}" + (" split" if split else "") + (" again" if again else "")
-    x, f32 = f"*{dtype}", "*fp32"
-    common: dict[str, Any] = {
-        "x_ptr": x, "entry_ptr": "*i64", "lowest_ptr": f32, "reach_ptr": f32, "N": "i32:16", "S": "i32:16", "K": "i32",
-        "D": _size(dimension), **_strides("x", dimension, layout), "tiles": "i32", "group_bits": "i32",
-        "BLOCK_K": config.block_k, "LANES": config.lanes, "GROUP_STEPS": config.group_steps, "SPLIT": split,
-        "SPLITS": 16 if split else 1,
-    }  # fmt: skip
-    if kernel == "nearest_code":
-        wide = config.columns if config.inline else EXTRA.value
-        tiles = ["*fp16", "*fp16"]
-        if config.descriptors:
-            tiles = [f"tensordesc<fp16[{config.block_k}, {columns}]>" for columns in (config.columns, wide)]
-        arguments = common | {
-            "parts_ptr": "*fp16", "row_bounds_ptr": f32, "main": tiles[0], "extra": tiles[1], "bounds_ptr": f32,
-            "extremes_ptr": f32, "shift_ptr": f32, "open_ptr": "*i32", "list_ptr": "*i32",
-            "each": "i32", "programs": "i32", "tile_mask": "i32",
-            "kappa": "fp32", "METRIC": metric, "PARTS": config.parts, "SEGMENT": config.segment,
-            "COLUMNS": config.columns, "BLOCK_N": config.block_n, "BLOCK_D": config.block_d, "EXTRA": EXTRA.value,
-            "INLINE": config.inline, "DESCRIPTORS": config.descriptors,
-            "LISTS": search.NO_LIST.value if split else lists.value,
-            "PTX": config.ptx,
-        }  # fmt: skip
-        return Case(
-            name, search._sweep_kernel, arguments, config.num_warps, config.num_stages,
-            config.block_n * config.block_k, config.columns if config.streamed else 0,
-        )  # fmt: skip
-    common |= {
-        "codes_ptr": f32, "indices_ptr": "*i64", "splits": "i32", "EUCLIDEAN": metric == "euclidean",
-        "BLOCK_D": min(64, max(16, triton.next_power_of_2(dimension))), "ROWS": 8 if split else 32,
-        "CODES": settle.CODES,
-    }  # fmt: skip
-    if kernel == "settle":
-        return Case(name, nearest_code._settle_kernel, common, 4, registers=settle.REGISTERS)
-    common |= {"codebook_ptr": f32, "mask_ptr": "*i8", "quantized_ptr": x, "error_ptr": f32, "HAS_MASK": True}
-    common |= _strides("q", dimension, layout)
-    return Case(name, vector_quantize._settle_and_quantize_kernel, common, 4, registers=settle.REGISTERS)
-
-
 def row_cases(dtype: str, dimension: int, layout: str, arch: str, every: bool = False) -> Iterator[Case]:
     """The kernels that read rows, beside the search: parts, gradients, statistics; `every`: those that do less too."""
-    x, f32, size, tail = f"*{dtype}", "*fp32", _size(dimension), f"D={dimension} {dtype} {layout}"
+    x, f32, size, tail = f"*{dtype}", "*fp32", size_type(dimension), f"D={dimension} {dtype} {layout}"
     rows = {"N": "i32:16", "S": "i32:16", "D": size}
     block = min(128, max(16, triton.next_power_of_2(dimension)))
     config = search_config(dimension, arch)
@@ -108,38 +42,38 @@ def row_cases(dtype: str, dimension: int, layout: str, arch: str, every: bool = 
             yield Case(f"split_rows {tail}" + (f" {metric}" if metric != "euclidean" else ""),
                 rows_in_parts._split_rows_kernel, {
                 "x_ptr": x, "shift_ptr": f32, "extremes_ptr": f32, "parts_ptr": "*fp16", "bounds_ptr": f32, **rows,
-                **_strides("x", dimension, layout), "programs": "i32", "kappa": "fp32", "METRIC": metric,
+                **stride_types("x", dimension, layout), "programs": "i32", "kappa": "fp32", "METRIC": metric,
                 "COLUMNS": config.columns, "BLOCK_N": rows_in_parts.BLOCK_N, "BLOCK_D": rows_in_parts.BLOCK_D,
             }, 4)  # fmt: skip
     for masked in (True, False) if every else (True,):
         yield Case(f"vector_quantize_bwd {tail}" + ("" if masked else " unmasked"),
             vector_quantize._vector_quantize_bwd_kernel, {
             "grad_ptr": x, "x_ptr": x, "codebook_ptr": f32, "indices_ptr": "*i64", "mask_ptr": "*i8",
-            "scale_ptr": f32, "grad_x_ptr": x, **rows, **_strides("gxo", dimension, layout), "HAS_MASK": masked,
+            "scale_ptr": f32, "grad_x_ptr": x, **rows, **stride_types("gxo", dimension, layout), "HAS_MASK": masked,
             "BLOCK_N": 32, "BLOCK_D": block,
         }, 4)  # fmt: skip
     block_n, block_d, warps = rotate_to.blocks(dimension)
     yield Case(f"rotate_to_bwd {tail}", rotate_to._rotate_to_bwd_kernel, {
-        "grad_ptr": x, "source_ptr": x, "target_ptr": x, "out_ptr": x, **rows, **_strides("geqo", dimension, layout),
-        "BLOCK_N": block_n, "BLOCK_D": block_d,
+        "grad_ptr": x, "source_ptr": x, "target_ptr": x, "out_ptr": x, **rows,
+        **stride_types("geqo", dimension, layout), "BLOCK_N": block_n, "BLOCK_D": block_d,
     }, warps)  # fmt: skip
     for masked in (True, False) if every else (True,):
         yield Case(f"note_candidates {tail}" + ("" if masked else " unmasked"), candidates._note_candidates_kernel, {
             "x_ptr": x, "keep_ptr": "*i8" if masked else None, "steps_ptr": "*i64", "candidates_ptr": f32, **rows,
             "K": "i32:16", "width": size, "world": 1, "rank": "i32:16", "spread": "i32",
-            **_strides("x", dimension, layout), "HAS_KEEP": masked, "BLOCK_K": 1024 // block, "BLOCK_D": block,
+            **stride_types("x", dimension, layout), "HAS_KEEP": masked, "BLOCK_K": 1024 // block, "BLOCK_D": block,
         }, 4)  # fmt: skip
     for center in (True, False) if every else (True,):
         yield Case(f"chunk_sums {tail}" + ("" if center else " uncentred"), codebook_statistics._chunk_sums_kernel, {
             "x_ptr": x, "center_ptr": f32, "order_ptr": "*i64", "sorted_ptr": "*i16", "starts_ptr": "*i64",
-            "sums_ptr": f32, "partial_ptr": f32, **rows, **_strides("x", dimension, layout), "HAS_CENTER": center,
+            "sums_ptr": f32, "partial_ptr": f32, **rows, **stride_types("x", dimension, layout), "HAS_CENTER": center,
             "CHUNK": codebook_statistics.CHUNK, "BLOCK_D": min(64, block),
         }, 8 if block >= 64 else 4)  # fmt: skip
 
 
 def code_cases(dimension: int, arch: str, metrics: tuple[str, ...] = METRICS[:1]) -> Iterator[Case]:
     """The kernels that read codes alone: prepare, combine statistics, EMA."""
-    f32, size = "*fp32", _size(dimension)
+    f32, size = "*fp32", size_type(dimension)
     block = min(128, max(16, triton.next_power_of_2(dimension)))
     config = search_config(dimension, arch)
     for metric in metrics:

@@ -23,7 +23,7 @@ from typing import Any
 
 import triton
 
-from .compile_cases import DIMENSIONS, DTYPES, LAYOUTS, METRICS, code_cases, row_cases, search_case
+from .compile_cases import DIMENSIONS, DTYPES, LAYOUTS, METRICS, code_cases, row_cases
 from .compile_record import complaints, read_details, read_sweep, sweep_path, write_details, write_sweep
 from .compile_record import line as short
 from .gaussian_cases import Variant, gaussian_case, gaussian_cases
@@ -31,6 +31,7 @@ from .machine_code import TARGETS, Case, compile_case
 from .mixture_cases import mixture_cases
 from .residual_cases import residual_cases
 from .scalar_compile_cases import scalar_cases
+from .search_cases import search_case
 
 MAIN = ("sm_80", "sm_90", "sm_100", "gfx942")
 
@@ -39,6 +40,8 @@ def brief_cases(arch: str) -> Iterator[Case]:
     """One of each kernel, for a test."""
     yield search_case("nearest_code", 64, "fp32", "rows", arch)
     yield search_case("nearest_code", 256, "bf16", "rows", arch)
+    yield search_case("narrow", 256, "fp32", "rows", arch)
+    yield search_case("settle_wide", 256, "fp32", "rows", arch)
     yield search_case("settle", 64, "fp32", "rows", arch)
     yield search_case("vector_quantize", 256, "bf16", "rows", arch)
     yield from row_cases("fp32", 64, "rows", arch)
@@ -56,6 +59,9 @@ def main_cases(arch: str) -> Iterator[Case]:
         if dimension in (64, 256):
             yield search_case("settle", dimension, dtype, "rows", arch)
             yield search_case("vector_quantize", dimension, dtype, "rows", arch)
+        if dimension > 64:
+            yield search_case("narrow", dimension, dtype, "rows", arch)
+            yield search_case("settle_wide", dimension, dtype, "rows", arch)
     if arch in ("sm_90", "sm_100"):
         for dtype in ("fp32", "bf16"):
             yield search_case("nearest_code", 64, dtype, "rows", arch, again=True)
@@ -85,7 +91,8 @@ def main_cases(arch: str) -> Iterator[Case]:
 def every_search(arch: str) -> Iterator[Case]:
     """The search kernels at each D, dtype, layout and metric."""
     for dimension, dtype, layout in itertools.product(DIMENSIONS, DTYPES, LAYOUTS):
-        for kernel, metric in itertools.product(("nearest_code", "settle", "vector_quantize"), METRICS):
+        kernels = ("nearest_code", "settle", "vector_quantize", *(("narrow", "settle_wide") if dimension > 64 else ()))
+        for kernel, metric in itertools.product(kernels, METRICS):
             yield search_case(kernel, dimension, dtype, layout, arch, metric)
         if layout == "rows" and dtype == "fp32":
             for kernel in ("nearest_code", "settle", "vector_quantize"):

@@ -12,7 +12,7 @@ from aevae_fast.kernels.residual_columns import GROUP
 from aevae_fast.kernels.residual_configuration import ResidualConfig, residual_config
 from aevae_fast.kernels.rows_on_chip import code_stride
 
-from .compile_cases import _size, _strides
+from .compile_types import size_type, stride_types
 from .machine_code import Case
 
 DIMENSIONS = (1, 3, 8, 16, 17, 32, 64, 100, 128)
@@ -31,7 +31,7 @@ def residual_case(
         "largest_ptr": f32, "split_ptr": bf16, "extra_ptr": bf16, "bounds_ptr": f32, "codes_ptr": f32,
         "quantized_ptr": x, "indices_ptr": "*i64", "errors_ptr": f32,
         "N": "i32:16", "S": "i32:16", "D": dimension, "STRIDE": code_stride(dimension, config.block_d),
-        "Q": _size(stages), **_strides("xq", dimension, layout), "kappa": "fp32", "HAS_MASK": masked,
+        "Q": size_type(stages), **stride_types("xq", dimension, layout), "kappa": "fp32", "HAS_MASK": masked,
         "HAS_ACTIVE": masked, "PADDED_Q": triton.next_power_of_2(stages), "BLOCK_N": config.block_n,
         "BLOCK_K": config.block_k, "BLOCK_D": config.block_d,
     }  # fmt: skip
@@ -44,7 +44,7 @@ def stage_cases(dimension: int, arch: str, sizes: tuple[int, ...] = (1024,) * 8)
     """The kernels that make the codebooks ready."""
     config = residual_config(dimension, arch)
     assert config is not None, "stage by stage"
-    f32, bf16, size = "*fp32", "*bf16", _size(dimension)
+    f32, bf16, size = "*fp32", "*bf16", size_type(dimension)
     yield Case(f"list_stages D={dimension}", residual_stages._list_stages_kernel, {
         "codebooks_ptr": f32, "stages_ptr": "*i32", "shift_ptr": f32, "D": size, "SIZES": sizes,
         "BLOCK_K": config.block_k, "SAMPLE": residual_stages.SAMPLE, "BLOCK_D": 16,
@@ -62,17 +62,17 @@ def stage_cases(dimension: int, arch: str, sizes: tuple[int, ...] = (1024,) * 8)
 
 def residual_row_cases(dimension: int, dtype: str, layout: str, sizes: tuple[int, ...] = (1024,) * 8) -> Iterator[Case]:
     """The gradient and the statistics."""
-    x, f32, size, tail = f"*{dtype}", "*fp32", _size(dimension), f"D={dimension} {dtype} {layout}"
+    x, f32, size, tail = f"*{dtype}", "*fp32", size_type(dimension), f"D={dimension} {dtype} {layout}"
     rows = {"N": "i32:16", "S": "i32:16", "D": size}
     block = min(128, max(16, triton.next_power_of_2(dimension)))
     yield Case(f"residual_vector_quantize_bwd {tail}", residual_gradient._residual_vector_quantize_bwd_kernel, {
         "grad_ptr": x, "x_ptr": x, "codebooks_ptr": f32, "indices_ptr": "*i64", "scales_ptr": f32, "grad_x_ptr": x,
-        **rows, **_strides("gxo", dimension, layout), "SIZES": sizes, "BLOCK_N": 32, "BLOCK_D": block,
+        **rows, **stride_types("gxo", dimension, layout), "SIZES": sizes, "BLOCK_N": 32, "BLOCK_D": block,
     }, 4)  # fmt: skip
     yield Case(f"chunk_residuals {tail}", residual_gradient._chunk_residuals_kernel, {
         "x_ptr": x, "codebooks_ptr": f32, "codes_ptr": "*i32", "order_ptr": "*i64", "sorted_ptr": "*i32",
-        "starts_ptr": "*i64", "sums_ptr": f32, "partial_ptr": f32, **rows, "Q": _size(len(sizes)),
-        **_strides("x", dimension, layout), "CENTER": True, "CHUNK": codebook_statistics.CHUNK,
+        "starts_ptr": "*i64", "sums_ptr": f32, "partial_ptr": f32, **rows, "Q": size_type(len(sizes)),
+        **stride_types("x", dimension, layout), "CENTER": True, "CHUNK": codebook_statistics.CHUNK,
         "BLOCK_D": min(64, block),
     }, 8 if block >= 64 else 4)  # fmt: skip
     yield Case(f"codes_of_all Q={len(sizes)}", residual_gradient._codes_of_all_kernel, {

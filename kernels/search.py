@@ -17,18 +17,20 @@ from typing import Any, NamedTuple
 import torch
 import triton
 import triton.language as tl
-from triton.tools.tensor_descriptor import TensorDescriptor
 
-from .code_columns import EXTRA, CodeColumns, code_columns
-from .configuration import SearchConfig, architecture, search_config, splits_of
+from .code_columns import EXTRA, code_columns
+from .configuration import SearchConfig, architecture, narrows, search_config, splits_of
+from .entries import is_wide
+from .narrow import narrow
+from .operands import Operands, operands
 from .row_columns import ORDINARY, extra_columns, row_columns
 from .rows import row_pointers
 from .settle import CODES, REGISTERS, rows_of
-from .split_rows import load_bounds, split_rows
-from .sweep import UNREACHED, dot, kept_so_far, verdict
+from .split_rows import load_bounds
+from .sweep import UNREACHED, kept_so_far, tile_scores, verdict
 
-# What a sweep does with the list of open rows.
-NO_LIST, WRITES, READS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+# Rows that a sweep lists: none; all that are open; wide ones. Or it takes those listed, again.
+NO_LIST, OPEN, WIDE, AGAIN = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
 
 
 @triton.jit(do_not_specialize=["tiles", "K", "tile_mask", "group_bits", "each"])
@@ -46,7 +48,7 @@ def _sweep_kernel(
     # open :: [1] int32   list :: [B·S] int32: how many rows, and which, are open
     n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     live = n < N
-    if LISTS == READS:
+    if LISTS == AGAIN:
         count = tl.load(open_ptr)
         if tl.program_id(0) * BLOCK_N >= count:
             return
@@ -60,6 +62,8 @@ def _sweep_kernel(
     else:
         norm, factor, lift, state = load_bounds(row_bounds_ptr, n, live)
         parts_ptr += tl.program_id(0).to(tl.int64) * (BLOCK_N * COLUMNS)
+        x = tl.arange(0, BLOCK_N)[:, None] * COLUMNS
+    x_extra = None
     if not INLINE:
         x_extra = extra_columns(norm, factor, lift, EXTRA)
 
@@ -67,38 +71,20 @@ def _sweep_kernel(
     best = tl.full([BLOCK_N, BLOCKS, LANES], UNREACHED, tl.int32)
     second = tl.full([BLOCK_N, LANES], UNREACHED, tl.int32)
     member = tl.full([BLOCK_N, 8 * GROUP_STEPS], UNREACHED, tl.int32)
-    k = tl.arange(0, BLOCK_K)[:, None]
-    d = tl.arange(0, BLOCK_D)[None, :]
     first = tl.program_id(1) * each
     for tile in range(first, tl.minimum(first + each, tiles)):
-        score = tl.zeros([BLOCK_N, BLOCK_K], tl.float32)
-        # Scalar bases and constant offsets, so that a load takes no address arithmetic of its own.
-        codes = main
-        if not DESCRIPTORS:
-            codes = main + tile * (BLOCK_K * COLUMNS)
-        if COLUMNS == BLOCK_D:
-            if DESCRIPTORS:  # noqa: SIM108  Triton prunes statements by a constant, not expressions
-                code = main.load([tile * BLOCK_K, 0])
-            else:
-                code = tl.load(codes + (k * COLUMNS + d))
-            score = dot(x, code, score)
-        else:
-            for step in range(COLUMNS // BLOCK_D):
-                part = tl.load(parts_ptr + step * BLOCK_D + (tl.arange(0, BLOCK_N)[:, None] * COLUMNS + d))
-                score = dot(part, tl.load(codes + step * BLOCK_D + (k * COLUMNS + d)), score)
-        if not INLINE:
-            if DESCRIPTORS:
-                code_extra = extra.load([tile * BLOCK_K, 0])
-            else:
-                code_extra = tl.load(extra + tile * (BLOCK_K * EXTRA) + (k * EXTRA + tl.arange(0, EXTRA)[None, :]))
-            score = dot(x_extra, code_extra, score)
+        score = tile_scores(
+            x, x_extra, parts_ptr, main, extra, tile, COLUMNS, BLOCK_N, BLOCK_K, BLOCK_D, INLINE, EXTRA, DESCRIPTORS
+        )
         best, second, member = kept_so_far(best, second, member, score, tile, tile_mask, GROUP_STEPS, PTX)
 
     entry, lowest, reach = verdict(
         best, second, member, norm, factor, lift, state, bounds_ptr, tile_mask, group_bits, K, BLOCK_K, GROUP_STEPS
     )
-    if LISTS == WRITES:
-        left = live & (entry < -1) & (state == ORDINARY)
+    if (LISTS == OPEN) | (LISTS == WIDE):
+        left = live & is_wide(entry)
+        if LISTS == OPEN:
+            left = live & (entry < -1) & (state == ORDINARY)
         here = left.to(tl.int32)
         # The one atomic of the search takes a stretch of the list for this program's rows. Which stretch changes
         # nothing: what becomes of a row does not depend on its place, nor on its neighbours.
@@ -128,59 +114,57 @@ def sweep(
     """Certified codes and open entries of x [B, S, D]; they are left in `indices` [B, S] int64 where they fit there."""
     total = indices.numel()
     config = config or search_config(x.shape[2], architecture(x.device))
-    columns = code_columns(codebook, metric, config)
-    tiles = len(columns.main) // config.block_k
-    splits, each = splits_of(total, tiles, config, x.device)
-    entry, lowest = indices, columns.bounds
+    of = operands(x, code_columns(codebook, metric, config), config, metric)
+    splits, each = splits_of(total, of.tiles, config, x.device)
+    entry, lowest = indices, of.columns.bounds
     if splits > 1:
         entry = indices.new_empty((splits, total))
         lowest = codebook.new_empty((splits, total))
     reach = torch.empty_like(lowest) if splits > 1 else lowest
-    again = config.again if splits == 1 else None
-    # Rows are listed, and columns addressed, in 32 bits.
-    if again and (total >= 2**31 or (len(codebook) + again.block_k) * again.columns >= 2**30):
-        again = None
-    rows = indices.new_empty(total, dtype=torch.int32) if again else columns.open_rows
-    _launch(x, codebook, metric, config, columns, (splits, each), entry, lowest, reach, columns.open_rows, rows,
-            WRITES if again else NO_LIST)  # fmt: skip
-    if again:
-        config, listed = again, columns.open_rows
-        columns = code_columns(codebook, metric, config)
-        tiles = len(columns.main) // config.block_k
-        _launch(x, codebook, metric, config, columns, (1, tiles), entry, lowest, reach, listed, rows, READS)
+    lists = _lists(total, len(codebook), of.tiles, splits, config)
+    count = rows = of.columns.open_rows
+    if lists != NO_LIST:
+        rows = indices.new_empty(total, dtype=torch.int32)
+    _launch(x, metric, config, of, (splits, each), entry, lowest, reach, len(codebook), count, rows, lists)
+    if lists == OPEN:
+        assert config.again is not None
+        config = config.again
+        of = operands(x, code_columns(codebook, metric, config), config, metric)
+        _launch(x, metric, config, of, (1, of.tiles), entry, lowest, reach, len(codebook), count, rows, AGAIN)
     constants = {
-        "EUCLIDEAN": metric == "euclidean", "SPLITS": triton.next_power_of_2(splits), "BLOCK_K": config.block_k,
-        "LANES": config.lanes, "GROUP_STEPS": config.group_steps,
-        "BLOCK_D": min(64, max(16, triton.next_power_of_2(x.shape[2]))), "ROWS": rows_of(total), "CODES": CODES,
-        "num_warps": 4, "enable_fp_fusion": True,
+        "EUCLIDEAN": metric == "euclidean", "BLOCK_K": config.block_k, "LANES": config.lanes,
+        "GROUP_STEPS": config.group_steps, "BLOCK_D": min(64, max(16, triton.next_power_of_2(x.shape[2]))),
+        "CODES": CODES, "num_warps": 4, "enable_fp_fusion": True,
     }  # fmt: skip
     if config.ptx:
         constants["maxnreg"] = REGISTERS
-    return Swept(entry, lowest, reach, columns.codes, (splits, tiles, _group_bits(tiles, config)), constants)
+    if lists == WIDE:
+        narrow(x, metric, config, of, entry, rows, len(codebook), constants)
+    constants |= {"SPLITS": triton.next_power_of_2(splits), "ROWS": rows_of(total)}
+    return Swept(entry, lowest, reach, of.columns.codes, (splits, of.tiles, of.group_bits), constants)
 
 
-def _group_bits(tiles: int, config: SearchConfig) -> int:
-    return (tiles * config.slots).bit_length()
+def _lists(total: int, size: int, tiles: int, splits: int, config: SearchConfig) -> tl.constexpr:
+    # Rows are listed, and columns addressed, in 32 bits.
+    if splits > 1 or total >= 2**31:
+        return NO_LIST
+    if config.again and (size + config.again.block_k) * config.again.columns < 2**30:
+        return OPEN
+    return WIDE if narrows(tiles, config) else NO_LIST
 
 
 def _launch(
-    x: torch.Tensor, codebook: torch.Tensor, metric: str, config: SearchConfig, columns: CodeColumns,
-    split: tuple[int, int], entry: torch.Tensor, lowest: torch.Tensor, reach: torch.Tensor, open_rows: torch.Tensor,
-    rows: torch.Tensor, lists: tl.constexpr,
+    x: torch.Tensor, metric: str, config: SearchConfig, of: Operands, split: tuple[int, int], entry: torch.Tensor,
+    lowest: torch.Tensor, reach: torch.Tensor, size: int, count: torch.Tensor, rows: torch.Tensor, lists: tl.constexpr,
 ) -> None:  # fmt: skip
     """One sweep: of all rows, or of those listed."""
     batch, length, dimension = x.shape
-    tiles = len(columns.main) // config.block_k
-    parts, row_bounds = split_rows(x, columns, config, metric)
-    main, extra = columns.main, columns.extra
-    if config.descriptors:
-        main = TensorDescriptor.from_tensor(main, [config.block_k, config.columns])
-        extra = TensorDescriptor.from_tensor(extra, [config.block_k, config.columns if config.inline else EXTRA.value])
-    tile_mask = -1 << max(0, tiles - 1).bit_length()
+    columns = of.columns
+    tile_mask = -1 << max(0, of.tiles - 1).bit_length()
     _sweep_kernel[(triton.cdiv(batch * length, config.block_n), split[0])](
-        x, parts, row_bounds, main, extra, columns.bounds, columns.extremes, columns.shift, entry, lowest, reach,
-        open_rows, rows, batch * length, length, codebook.shape[0], dimension, tiles, split[1], len(columns.extremes),
-        tile_mask, _group_bits(tiles, config), *x.stride(), columns.kappa,
+        x, of.parts, of.row_bounds, of.main, of.extra, columns.bounds, columns.extremes, columns.shift, entry, lowest,
+        reach, count, rows, batch * length, length, size, dimension, of.tiles, split[1], len(columns.extremes),
+        tile_mask, of.group_bits, *x.stride(), columns.kappa,
         METRIC=metric, PARTS=config.parts, SEGMENT=config.segment, COLUMNS=config.columns, BLOCK_N=config.block_n,
         BLOCK_K=config.block_k, BLOCK_D=config.block_d, INLINE=config.inline, LANES=config.lanes,
         GROUP_STEPS=config.group_steps, EXTRA=EXTRA, DESCRIPTORS=config.descriptors, SPLIT=split[0] > 1,

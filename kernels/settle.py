@@ -2,11 +2,12 @@
 
     distance = Σ_d (x - c)²   (euclidean; -x·c for cosine and dot)   in fp32; the least (distance, index) wins
 
-An open row's entry (sweep.py) lists groups of codes, slots to be compared in every tile, or all codes. A program holds
-ROWS rows, passes over those that are certified, and takes the others one after the other, CODES codes of each at a
-time: many loads in flight, and work only for rows that need it. Where MANY rows or more of a program want all codes
-(clusters far from each other, codes that differ by an ulp: no bound tells those apart) it compares the whole block with
-all of them instead, each number loaded once for the block: no slower then than a search without a certificate.
+An open row's entry (entries.py) lists groups of codes, slots to be compared in every tile, or all codes. A program
+holds ROWS rows, passes over those that are certified, and takes the others one after the other, CODES codes of each at
+a time: many loads in flight, and work only for rows that need it. Where the rows of a program want as many codes as
+ROWS / 8 that want all (clusters far from each other, codes that differ by an ulp: no bound tells those apart) it
+compares the whole block with all of them instead, each number loaded once for the block: no slower then than a search
+without a certificate.
 Ties fall to the lowest index: one row is compared by one loop, in which equal codes give equal sums. Nothing here waits
 for the host; how much there is to do never leaves the device. Reference: aevae_fast/reference.
 """
@@ -16,14 +17,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from .entries import ALL_CODES, as_list, code_at, count_of, is_wide, slots_within
 from .rows import FAR
-from .sweep import ALL_CODES, LISTED
 
 CODES = 64
 # Left to itself ptxas goes down to 72 registers a thread, and spills two numbers for that.
 REGISTERS = 128
-# From so many rows of a program on, to load each code once for all 32 beats loading it for each of them.
-MANY = tl.constexpr(8)
 NO_INDEX = tl.constexpr(2147483647)
 
 
@@ -34,53 +33,43 @@ def _better(found, code, distance, index):
 
 
 @triton.jit
-def _least(distance, index):
+def least(distance, index):
     """Least (distance, index) along the last axis: the index."""
     axis: tl.constexpr = len(distance.shape) - 1
-    least = tl.expand_dims(tl.min(distance, axis), axis)
-    return tl.min(tl.where(distance == least, index, NO_INDEX), axis)
+    lowest = tl.expand_dims(tl.min(distance, axis), axis)
+    return tl.min(tl.where(distance == lowest, index, NO_INDEX), axis)
 
 
 @triton.jit
-def _listed_code(listed, m, tiles, group_bits, BLOCK_K: tl.constexpr, LANES: tl.constexpr, GROUP_STEPS: tl.constexpr):
-    """Code m of those that an entry lists; -1 where there is none."""
-    WIDTH: tl.constexpr = 8 // LANES
-    GROUP: tl.constexpr = WIDTH * GROUP_STEPS
-    SLOTS: tl.constexpr = BLOCK_K // GROUP
-    every_tile = (listed & 1) > 0
-    at = (m // GROUP) % LISTED
-    number = ((listed >> tl.minimum(1 + at * group_bits, 62).to(tl.int64)) & ((1 << group_bits) - 1)).to(tl.int32)
-    tile = tl.where(every_tile, m // (GROUP * LISTED), (number - 1) // SLOTS)
-    slot = (number - 1) % SLOTS
-    column = m % GROUP
-    code = tile * BLOCK_K + (slot // LANES) * (8 * GROUP_STEPS) + (column // WIDTH) * 8
-    code += (slot % LANES) * WIDTH + column % WIDTH
-    return tl.where((number > 0) & (m < tl.where(every_tile, tiles, 1) * (GROUP * LISTED)), code, -1)
+def compare_codes(row, code, real, distance, index, codes_ptr, D, stride_xd, EUCLIDEAN: tl.constexpr,
+                  BLOCK_D: tl.constexpr):  # fmt: skip
+    """Least (distance, index) of each lane, the code of each among them, where it is real; of the one row at `row`."""
+    total = tl.zeros(code.shape, tl.float32)
+    for first in range(0, D, BLOCK_D):
+        d = first + tl.arange(0, BLOCK_D)
+        x = tl.load(row + d.to(tl.int64) * stride_xd, mask=d < D, other=0.0).to(tl.float32)[None, :]
+        c = tl.load(codes_ptr + code.to(tl.int64)[:, None] * D + d[None, :],
+                    mask=real[:, None] & (d < D)[None, :], other=0.0)  # fmt: skip
+        total += tl.sum((x - c) * (x - c) if EUCLIDEAN else -x * c, 1)
+    return _better(tl.where(real, total, FAR), tl.where(real, code, NO_INDEX), distance, index)
 
 
 @triton.jit
-def _compare_listed(
-    row, entry, distance, index, codes_ptr, K, D, stride_xd, tiles, group_bits,
+def _compare_entry(
+    row, entry, distance, index, codes_ptr, K, D, stride_xd, first, tiles, group_bits,
     EUCLIDEAN: tl.constexpr, BLOCK_K: tl.constexpr, LANES: tl.constexpr, GROUP_STEPS: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Least (distance, index), in each of CODES lanes, over what an entry lists of the row at `row`."""
+    """Least (distance, index), in each of CODES lanes, over what an entry names for the row at `row`; of slots, in so
+    many tiles from the first on."""
     CODES: tl.constexpr = distance.shape[0]
-    full = entry == ALL_CODES
-    listed = ALL_CODES - 1 - entry
-    count = tl.where(full, K, tl.where((listed & 1) > 0, tiles, 1) * (8 // LANES * GROUP_STEPS * LISTED))
-    for start in range(0, count, CODES):
+    GROUP: tl.constexpr = 8 // LANES * GROUP_STEPS
+    SLOTS: tl.constexpr = BLOCK_K // GROUP
+    for start in range(0, count_of(entry, K, tiles, SLOTS, GROUP), CODES):
         m = start + tl.arange(0, CODES)
-        code = tl.where(full, m, _listed_code(listed, m, tiles, group_bits, BLOCK_K, LANES, GROUP_STEPS))
+        code = code_at(entry, m, first, group_bits, SLOTS, BLOCK_K, LANES, GROUP_STEPS)
         real = (code >= 0) & (code < K)
-        total = tl.zeros([CODES], tl.float32)
-        for first in range(0, D, BLOCK_D):
-            d = first + tl.arange(0, BLOCK_D)
-            x = tl.load(row + d.to(tl.int64) * stride_xd, mask=d < D, other=0.0).to(tl.float32)[None, :]
-            c = tl.load(codes_ptr + code.to(tl.int64)[:, None] * D + d[None, :],
-                        mask=real[:, None] & (d < D)[None, :], other=0.0)  # fmt: skip
-            total += tl.sum((x - c) * (x - c) if EUCLIDEAN else -x * c, 1)
-        distance, index = _better(tl.where(real, total, FAR), tl.where(real, code, NO_INDEX), distance, index)
+        distance, index = compare_codes(row, code, real, distance, index, codes_ptr, D, stride_xd, EUCLIDEAN, BLOCK_D)
     return distance, index
 
 
@@ -108,7 +97,7 @@ def compare_all(
                 total -= x[:, None, :] * c[None, :, :]
         found = tl.where((k < K)[None, :], tl.sum(total, 2), FAR)
         distance, index = _better(found, tl.broadcast_to(k[None, :], [ROWS, CODES]), distance, index)
-    return _least(distance, index)
+    return least(distance, index)
 
 
 @triton.jit
@@ -138,22 +127,23 @@ def _compare_open(
     distance = tl.full([CODES], FAR, tl.float32)
     index = tl.full([CODES], NO_INDEX, tl.int32)
     if (SPLITS == 1) | (entry == ALL_CODES):
-        distance, index = _compare_listed(
-            row, entry, distance, index, codes_ptr, K, D, stride_xd, tiles, group_bits, EUCLIDEAN, BLOCK_K, LANES,
+        distance, index = _compare_entry(
+            row, entry, distance, index, codes_ptr, K, D, stride_xd, 0, tiles, group_bits, EUCLIDEAN, BLOCK_K, LANES,
             GROUP_STEPS, BLOCK_D,
         )  # fmt: skip
     else:
         s = tl.arange(0, SPLITS)
+        each = tl.cdiv(tiles, splits)
         lowest = tl.load(lowest_ptr + s * N + n, mask=s < splits, other=FAR)
         part = tl.min(tl.where((s < splits) & (lowest <= bound), s, SPLITS), 0)
         while part < SPLITS:
-            listed = _as_list(tl.load(entry_ptr + part * N + n), BLOCK_K, LANES, GROUP_STEPS)
-            distance, index = _compare_listed(
-                row, listed, distance, index, codes_ptr, K, D, stride_xd, tiles, group_bits, EUCLIDEAN, BLOCK_K, LANES,
-                GROUP_STEPS, BLOCK_D,
+            listed = as_list(tl.load(entry_ptr + part * N + n), BLOCK_K, LANES, GROUP_STEPS)
+            distance, index = _compare_entry(
+                row, listed, distance, index, codes_ptr, K, D, stride_xd, part * each, each, group_bits, EUCLIDEAN,
+                BLOCK_K, LANES, GROUP_STEPS, BLOCK_D,
             )  # fmt: skip
             part = tl.min(tl.where((s > part) & (s < splits) & (lowest <= bound), s, SPLITS), 0)
-    return tl.minimum(_least(distance, index), K - 1)
+    return tl.minimum(least(distance, index), K - 1)
 
 
 @triton.jit
@@ -169,8 +159,16 @@ def settled(
         entry, bound = _joined(n, live, splits, entry_ptr, lowest_ptr, reach_ptr, N, SPLITS)
     else:
         entry = tl.load(entry_ptr + n, mask=live, other=-1)
-    wanted = entry == ALL_CODES
-    if tl.sum(wanted.to(tl.int32), 0) >= MANY:
+    SLOTS: tl.constexpr = BLOCK_K // (8 // LANES * GROUP_STEPS)
+    slots = tl.where(entry == ALL_CODES, SLOTS, 0)  # to be compared in all tiles
+    if SPLITS == 1:
+        within = (slots_within(entry)[:, None] >> tl.arange(0, SLOTS)[None, :]) & 1
+        slots = tl.where(is_wide(entry), tl.sum(within, 1), slots)
+    # By rates of an H100: 32 rows with a code, at two instructions an element and 128 lanes a clock, take as long as
+    # its 4 bytes from L2 three times. A block of 8 is bound by these bytes, and takes as long as one row.
+    MANY: tl.constexpr = max(2, ROWS // 8)
+    if tl.sum(slots, 0) >= MANY * SLOTS:
+        wanted = slots > 0
         found = compare_all(rows, wanted, codes_ptr, K, D, stride_xd, EUCLIDEAN, CODES // 2, 4)
         entry = tl.where(wanted, tl.minimum(found, K - 1).to(tl.int64), entry)
 
@@ -188,16 +186,6 @@ def settled(
         entry = tl.where(here, code.to(tl.int64), entry)
         left = tl.min(tl.where(entry < -1, place, ROWS), 0)
     return entry.to(tl.int32)
-
-
-@triton.jit
-def _as_list(entry, BLOCK_K: tl.constexpr, LANES: tl.constexpr, GROUP_STEPS: tl.constexpr):
-    """A certified code as the list of its group."""
-    WIDTH: tl.constexpr = 8 // LANES
-    SLOTS: tl.constexpr = BLOCK_K // (WIDTH * GROUP_STEPS)
-    column = entry % BLOCK_K
-    slot = column // (8 * GROUP_STEPS) * LANES + column % 8 // WIDTH
-    return tl.where(entry >= 0, ALL_CODES - 1 - 2 * (entry // BLOCK_K * SLOTS + slot + 1), entry)
 
 
 def rows_of(total: int) -> int:

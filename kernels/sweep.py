@@ -20,21 +20,51 @@ import triton
 import triton.language as tl
 
 from .code_columns import UP
+from .entries import ALL_CODES, LIST_BITS, LISTED, light_entry, wide_entry
 from .row_columns import BEYOND, ORDINARY
 from .rows import FAR
 
 # Bits of a score that never wins against one that does: sums below stay finite.
 UNREACHED = tl.constexpr(0x7F000000)
-# Slots that an open row may list, and bits for them.
-LISTED, LIST_BITS = tl.constexpr(6), tl.constexpr(60)
-# Entries of rows without an index: -1 not finite, -2 compare with all codes, below that a list (`verdict`).
-ALL_CODES = tl.constexpr(-2)
 
 
 @triton.jit
 def dot(a, b, total):
     """total + a·bᵀ, from fp16 into fp32."""
     return tl.dot(a, tl.trans(b), total)
+
+
+@triton.jit
+def tile_scores(
+    x, x_extra, parts_ptr, main, extra, tile, COLUMNS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    BLOCK_D: tl.constexpr, INLINE: tl.constexpr, EXTRA: tl.constexpr, DESCRIPTORS: tl.constexpr,
+):  # fmt: skip
+    """Scores [BLOCK_N, BLOCK_K] of the codes of a tile. x [BLOCK_N, COLUMNS], or where rows lie in memory as parts
+    their offsets there [BLOCK_N, 1]."""
+    score = tl.zeros([BLOCK_N, BLOCK_K], tl.float32)
+    k = tl.arange(0, BLOCK_K)[:, None]
+    d = tl.arange(0, BLOCK_D)[None, :]
+    # Scalar bases and constant offsets, so that a load takes no address arithmetic of its own.
+    codes = main
+    if not DESCRIPTORS:
+        codes = main + tile * (BLOCK_K * COLUMNS)
+    if COLUMNS == BLOCK_D:
+        if DESCRIPTORS:  # noqa: SIM108  Triton prunes statements by a constant, not expressions
+            code = main.load([tile * BLOCK_K, 0])
+        else:
+            code = tl.load(codes + (k * COLUMNS + d))
+        score = dot(x, code, score)
+    else:
+        for step in range(COLUMNS // BLOCK_D):
+            part = tl.load(parts_ptr + step * BLOCK_D + (x + d))
+            score = dot(part, tl.load(codes + step * BLOCK_D + (k * COLUMNS + d)), score)
+    if not INLINE:
+        if DESCRIPTORS:
+            code_extra = extra.load([tile * BLOCK_K, 0])
+        else:
+            code_extra = tl.load(extra + tile * (BLOCK_K * EXTRA) + (k * EXTRA + tl.arange(0, EXTRA)[None, :]))
+        score = dot(x_extra, code_extra, score)
+    return score
 
 
 @triton.jit
@@ -95,7 +125,7 @@ def _least_of_16(bits):
 
 
 @triton.jit
-def _group_minima(bits, LANES: tl.constexpr, GROUP_STEPS: tl.constexpr):
+def group_minima(bits, LANES: tl.constexpr, GROUP_STEPS: tl.constexpr):
     """Least of each slot's group of a tile, [BLOCK_N, blocks, LANES]: columns 8j + q·(8 / LANES) + 0, 1, … of a block
     of 8·GROUP_STEPS, j < GROUP_STEPS, for q < LANES. One thread holds them of an MMA accumulator: no shuffle."""
     ROWS: tl.constexpr = bits.shape[0]
@@ -118,7 +148,7 @@ def kept_so_far(best, second, member, score, tile, tile_mask, GROUP_STEPS: tl.co
     [BLOCK_N, 8·GROUP_STEPS]: bits of scores, int32."""
     BLOCKS: tl.constexpr = best.shape[1]
     bits = score.to(tl.int32, bitcast=True)
-    new = (_group_minima(bits, best.shape[2], GROUP_STEPS) & tile_mask) | tile
+    new = (group_minima(bits, best.shape[2], GROUP_STEPS) & tile_mask) | tile
     second = _least_over_blocks(second, tl.maximum(best, new), PTX)
     member = _least_over_blocks(member, tl.reshape(bits, [bits.shape[0], BLOCKS, 8 * GROUP_STEPS]), PTX)
     return tl.minimum(best, new), second, member
@@ -129,11 +159,7 @@ def verdict(
     best, second, member, norm, factor, lift, state, bounds_ptr, tile_mask, group_bits, K,
     BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr,
 ):  # fmt: skip
-    """entry [BLOCK_N] int64, and the least score and its reach, of what `kept_so_far` kept.
-
-    entry: the code; -1 of a row that is not finite; ALL_CODES; or ALL_CODES - 1 - list, the list's lowest bit 1 if the
-    slots are to be compared in all tiles, then group_bits bits for each of at most LISTED groups: the number of its
-    tile and slot, plus 1."""
+    """entry [BLOCK_N] int64 (entries.py), and the least score and its reach, of what `kept_so_far` kept."""
     BLOCK_N: tl.constexpr = best.shape[0]
     LANES: tl.constexpr = best.shape[2]
     SLOTS: tl.constexpr = LANES * best.shape[1]
@@ -166,13 +192,8 @@ def verdict(
     lost = tl.min(second.to(tl.float32, bitcast=True), 1) <= reach
     certified = (slots == 1) & (members == 1) & ~lost & (state == ORDINARY)
 
-    listed = tl.zeros([BLOCK_N], tl.int64) + lost.to(tl.int64)
-    for i in tl.static_range(LISTED):
-        slot = tl.min(tl.where(within, place, SLOTS), 1)
-        number = tl.sum(tl.where(place == slot[:, None], group + 1, 0), 1)
-        listed += number.to(tl.int64) << tl.minimum(1 + i * group_bits, LIST_BITS)
-        within = within & (place > slot[:, None])
-    fits = (slots <= LISTED) & (slots * group_bits <= LIST_BITS) & (state == ORDINARY)
-    entry = tl.where(fits, ALL_CODES - 1 - listed, ALL_CODES)
+    light = (slots <= LISTED) & (slots * group_bits <= LIST_BITS) & ~lost
+    entry = tl.where(light, light_entry(within, group, group_bits), wide_entry(within, reach))
+    entry = tl.where(state == ORDINARY, entry, ALL_CODES)
     entry = tl.where(certified, tl.minimum(code, K - 1).to(tl.int64), entry)
     return tl.where((state == ORDINARY) | (state == BEYOND), entry, -1), lowest, reach

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from aevae_fast.kernels import configuration, search
+from aevae_fast.kernels.entries import ALL_CODES
 from aevae_fast.kernels.nearest_code import nearest_code
-from aevae_fast.kernels.settle import MANY, rows_of
-from aevae_fast.kernels.sweep import ALL_CODES
+from aevae_fast.kernels.settle import rows_of
 
 from .cases import DTYPES, adversarial, check_indices, scores
 
@@ -45,7 +45,7 @@ def swept(x: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
 
 
 def listed(entry: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of entries that list slots: whether in every tile, and the list."""
+    """Of open entries: whether the row is wide, and the list of one that is not."""
     code = ALL_CODES.value - 1 - entry
     return code % 2 == 1, code // 2
 
@@ -105,31 +105,32 @@ def columns_apart(distance: int, device: torch.device) -> tuple[torch.Tensor, to
 def test_two_codes_at_one_place_of_two_tiles(device, in_one_part):
     block = configuration.search_config(64, configuration.architecture(device)).block_k
     x, codebook = columns_apart(block, device)
-    every_tile, _ = listed(swept(x, codebook))
-    assert every_tile.all()
+    wide, _ = listed(swept(x, codebook))
+    assert wide.all()
     check_indices(nearest_code(x[None], codebook), x[None], codebook)
 
 
 def test_two_codes_of_one_group(device, in_one_part):
     x, codebook = columns_apart(16, device)  # two steps of 8 columns on
     entry = swept(x, codebook)
-    every_tile, numbers = listed(entry)
+    wide, numbers = listed(entry)
     bits = (len(codebook) // configuration.search_config(64, configuration.architecture(device)).group).bit_length()
-    assert not every_tile.any()
+    assert not wide.any()
     assert (numbers >> bits == 0).all()  # one group, and no more
     check_indices(nearest_code(x[None], codebook), x[None], codebook)
 
 
-@pytest.mark.parametrize("rows", [1, MANY.value - 1, MANY.value, 32])
+@pytest.mark.parametrize("rows", [1, 3, 4, 5, 32])  # together as many as four that want all codes, or fewer
 def test_rows_that_want_all_codes(rows, device, in_one_part, monkeypatch):
     monkeypatch.setattr(search, "rows_of", lambda total: rows_of(1 << 20))
     torch.manual_seed(2)
     codebook = torch.randn(1024, 64)
-    codebook[::3] = codebook[0] + 1e-6 * torch.randn(342, 64)  # far more than LISTED groups in reach
+    codebook[::3] = codebook[0] + 1e-6 * torch.randn(342, 64)  # far more groups in reach than a list holds
     x = torch.randn(32, 64)
     x[:rows] = codebook[0] + 1e-6 * torch.randn(rows, 64)
     entry = swept(x.to(device), codebook.to(device))
-    assert ((entry == ALL_CODES.value) == (torch.arange(32) < rows)).all()
+    assert (listed(entry)[0][:rows]).all()
+    assert (entry[rows:] >= 0).all()
     check_indices(nearest_code(x[None].to(device), codebook.to(device)), x[None], codebook)
 
 
