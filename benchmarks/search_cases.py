@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import triton
-
 from aevae_fast.kernels import narrow, nearest_code, search, settle, vector_quantize
 from aevae_fast.kernels.code_columns import EXTRA
 from aevae_fast.kernels.configuration import SearchConfig, search_config
@@ -46,7 +44,7 @@ def search_case(
         return _sweep(name, narrow._narrow_kernel, common | groups | _sweep_arguments(config, metric), config)
     common |= {
         "codes_ptr": "*fp32", "K": "i32", "EUCLIDEAN": metric == "euclidean",
-        "BLOCK_D": min(64, max(16, triton.next_power_of_2(dimension))), "CODES": settle.CODES,
+        "BLOCK_D": settle.dimensions_of(dimension), "CODES": settle.CODES,
     }  # fmt: skip
     if kernel == "settle_wide":
         arguments = common | groups | {"wave": "i32", "GROUPS": narrow.GROUPS}

@@ -25,7 +25,7 @@ from .narrow import narrow
 from .operands import Operands, operands
 from .row_columns import ORDINARY, extra_columns, row_columns
 from .rows import row_pointers
-from .settle import CODES, REGISTERS, rows_of
+from .settle import CODES, REGISTERS, dimensions_of, rows_of
 from .split_rows import load_bounds
 from .sweep import UNREACHED, kept_so_far, tile_scores, verdict
 
@@ -133,7 +133,7 @@ def sweep(
         _launch(x, metric, config, of, (1, of.tiles), entry, lowest, reach, len(codebook), count, rows, AGAIN)
     constants = {
         "EUCLIDEAN": metric == "euclidean", "BLOCK_K": config.block_k, "LANES": config.lanes,
-        "GROUP_STEPS": config.group_steps, "BLOCK_D": min(64, max(16, triton.next_power_of_2(x.shape[2]))),
+        "GROUP_STEPS": config.group_steps, "BLOCK_D": dimensions_of(x.shape[2]),
         "CODES": CODES, "num_warps": 4, "enable_fp_fusion": True,
     }  # fmt: skip
     if config.ptx:

@@ -188,6 +188,11 @@ def settled(
     return entry.to(tl.int32)
 
 
+def dimensions_of(dimension: int) -> int:
+    """Dimensions that are read at a time: of codes that 16 does not divide each number has an address of its own."""
+    return 16 if dimension % 16 else min(64, triton.next_power_of_2(dimension))
+
+
 def rows_of(total: int) -> int:
     """Rows of a program: fewer where there are few, as it takes the open ones in turn."""
     return 32 if total >= 16384 else 8

@@ -44,6 +44,8 @@ class Launches(TorchDispatchMode):
         return names
 
 
+# Launches of a sort beside its passes: places filled, counters cleared, digits counted and summed.
+_SORT = 4
 _UPDATE = ["_ema_total_kernel", "_ema_update_kernel"]
 
 
@@ -73,7 +75,7 @@ def test_a_training_step(few: bool, dead: float | None, monkeypatch: pytest.Monk
     assert backward[4:] == ["_to_copy", "sort.stable", *sums]
     assert update == _UPDATE
     if spans:
-        kernels_of_sort = demands._sort_passes(len(layer.codebook)) + demands._SORT
+        kernels_of_sort = demands._sort_passes(len(layer.codebook)) + _SORT
         assert len(forward[searched:]) == demands._LOSS
         assert len(backward[1:4]) == 1 + demands._SCALES
         assert len(backward[4:]) - 1 + kernels_of_sort == 1 + demands._STATISTICS
