@@ -21,6 +21,7 @@ def search_case(
     sums."""
     config = config or search_config(dimension, arch)
     lists = search.OPEN if config.again else search.WIDE if config.segment > 64 else search.NO_LIST
+    slots = config.slots
     if again:
         assert config.again is not None, "one sweep alone"
         config, lists = config.again, search.AGAIN
@@ -35,7 +36,8 @@ def search_case(
         arguments = common | _sweep_arguments(config, metric) | {
             "lowest_ptr": "*fp32", "reach_ptr": "*fp32", "bounds_ptr": "*fp32", "open_ptr": "*i32", "K": "i32",
             "tile_mask": "i32", "group_bits": "i32", "PARTS": config.parts, "INLINE": config.inline, "SPLIT": split,
-            "LISTS": search.NO_LIST.value if split else lists.value, "PTX": config.ptx,
+            "LISTS": search.NO_LIST.value if split else lists.value, "LISTED_SLOTS": slots,
+            "PTX": config.ptx,
         }  # fmt: skip
         return _sweep(name, search._sweep_kernel, arguments, config)
     groups = {"count_ptr": "*i32", "list_ptr": "*i32", "groups_ptr": "*u8" if config.slots <= 8 else "*i16",

@@ -26,8 +26,8 @@ norms, and for what three fp16 leave of the bias. Each bound is rounded up: time
 A code whose norm is 2^10 or more ("far") and those that pad the codebook get a score that never wins, and rows that a
 far code could be nearest to are compared with all codes (row_columns.py). For dot products those are all rows.
 
-One launch, nothing of size N. Every program finds s and β for itself: the median of three medians of three codes, which
-no outlier among the nine can drag away, and takes no sort. Reference: aevae_fast/reference.
+One launch, also where a second sweep needs the codes in three parts; nothing of size N. Every program finds s and β for
+itself (remedian.py). Reference: aevae_fast/reference.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ import triton
 import triton.language as tl
 
 from .configuration import SearchConfig
+from .remedian import remedian
 
 METRICS = ("euclidean", "cosine", "dot")
 EXTRA = tl.constexpr(16)  # columns of the tile of their own that bias and bounds get beside codes in one part
@@ -58,36 +59,7 @@ class CodeColumns(NamedTuple):
     shift: torch.Tensor  # [D + 1] float32: s, then β
     open_rows: torch.Tensor  # [1] int32: how many rows a sweep leaves open; 0 before it
     kappa: float
-
-
-@triton.jit
-def middle(a, b, c):
-    """Median of three."""
-    return tl.maximum(tl.minimum(a, b), tl.minimum(tl.maximum(a, b), c))
-
-
-@triton.jit
-def _sampled(codebook_ptr, i: tl.constexpr, K, D, d, centre, SPREAD: tl.constexpr):
-    code = tl.load(codebook_ptr + (i * K // 9).to(tl.int64) * D + d, mask=d < D, other=0.0)
-    return tl.abs(code - centre) if SPREAD else code
-
-
-@triton.jit
-def _of_three(codebook_ptr, i: tl.constexpr, K, D, d, centre, SPREAD: tl.constexpr):
-    a = _sampled(codebook_ptr, i, K, D, d, centre, SPREAD)
-    b = _sampled(codebook_ptr, i + 1, K, D, d, centre, SPREAD)
-    c = _sampled(codebook_ptr, i + 2, K, D, d, centre, SPREAD)
-    return middle(a, b, c), tl.maximum(a, tl.maximum(b, c))
-
-
-@triton.jit
-def _remedian(codebook_ptr, K, D, d, centre, SPREAD: tl.constexpr):
-    """Of nine codes, or of their distances to `centre`, per dimension; and the largest."""
-    K = tl.cast(K, tl.int64)
-    a, most = _of_three(codebook_ptr, 0, K, D, d, centre, SPREAD)
-    b, more = _of_three(codebook_ptr, 3, K, D, d, centre, SPREAD)
-    c, last = _of_three(codebook_ptr, 6, K, D, d, centre, SPREAD)
-    return middle(a, b, c), tl.maximum(most, tl.maximum(more, last))
+    again: CodeColumns | None = None  # for a second sweep
 
 
 @triton.jit
@@ -132,12 +104,12 @@ def _group_largest(value, LANES: tl.constexpr):
 
 @triton.jit
 def _code_columns_kernel(
-    codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, extremes_ptr, shift_ptr, open_ptr,
-    K, D, kappa,
+    codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, again_ptr, again_bounds_ptr, extremes_ptr, shift_ptr,
+    open_ptr, K, D, kappa,
     METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_D: tl.constexpr,
-    INLINE: tl.constexpr, LANES: tl.constexpr, BLOCK: tl.constexpr,
+    INLINE: tl.constexpr, LANES: tl.constexpr, BLOCK: tl.constexpr, AGAIN: tl.constexpr,
 ):  # fmt: skip
-    # codebook, codes :: [K, D] fp32   main :: [K_pad, COLUMNS] fp16   the rest: CodeColumns
+    # codebook, codes :: [K, D] fp32   main :: [K_pad, COLUMNS], again :: [K_pad, AGAIN] fp16   the rest: CodeColumns
     k = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     if tl.program_id(0) == 0:
         tl.store(open_ptr, 0)
@@ -147,14 +119,14 @@ def _code_columns_kernel(
         d = start + tl.arange(0, BLOCK_D)
         centre = tl.zeros([BLOCK_D], tl.float32)
         if METRIC == "euclidean":
-            centre, _most = _remedian(codebook_ptr, K, D, d, centre, False)
+            centre, _most = remedian(codebook_ptr, K, D, d, centre, False)
             if tl.program_id(0) == 0:
                 tl.store(shift_ptr + d, centre, mask=d < D)
         if METRIC == "cosine":
             code, _inside = _centred(codebook_ptr, k, d, K, D, METRIC)
             top = tl.maximum(top, tl.max(tl.abs(code), 1))
         else:
-            spread, most = _remedian(codebook_ptr, K, D, d, centre, True)
+            spread, most = remedian(codebook_ptr, K, D, d, centre, True)
             usual = tl.maximum(usual, tl.max(spread, 0))
             widest = tl.maximum(widest, tl.max(most, 0))
     # One for all codes, as scores must compare; for cosine one for each, before its norm is known.
@@ -181,6 +153,11 @@ def _code_columns_kernel(
         codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, k, real, norm, scale, K, D, kappa,
         METRIC, PARTS, SEGMENT, COLUMNS, INLINE, LANES,
     )  # fmt: skip
+    if AGAIN > 0:
+        _store_columns(
+            codebook_ptr, codes_ptr, again_ptr, again_ptr, again_bounds_ptr, k, real, norm, scale, K, D, kappa,
+            METRIC, 3, SEGMENT, AGAIN, True, LANES,
+        )  # fmt: skip
     at = extremes_ptr + tl.program_id(0) * 2
     tl.store(at, tl.max(tl.where(real, norm, 0.0), 0))
     far = norm
@@ -196,7 +173,7 @@ def _centred(codebook_ptr, k, d, K, D, METRIC: tl.constexpr):
     inside = (k < K)[:, None] & (d < D)[None, :]
     code = tl.load(codebook_ptr + k[:, None] * D + d[None, :], mask=inside, other=0.0)
     if METRIC == "euclidean":
-        centre, _most = _remedian(codebook_ptr, K, D, d, tl.zeros(d.shape, tl.float32), False)
+        centre, _most = remedian(codebook_ptr, K, D, d, tl.zeros(d.shape, tl.float32), False)
         code = tl.where(inside, code - centre[None, :], 0.0)
     return code, inside
 
@@ -254,8 +231,8 @@ def accumulation_bound(config: SearchConfig) -> float:
     return (1.6 * config.segment + 32) * 2.0**-23
 
 
-def code_columns(codebook: torch.Tensor, metric: str, config: SearchConfig) -> CodeColumns:
-    """Centre, scale, round and bound a [K, D] float32 codebook."""
+def code_columns(codebook: torch.Tensor, metric: str, config: SearchConfig, again: bool = False) -> CodeColumns:
+    """Centre, scale, round and bound a [K, D] float32 codebook; for config.again too, if wanted."""
     if metric not in METRICS:
         raise ValueError(f"metric: expected one of {METRICS}, got {metric!r}")
     size, dimension = codebook.shape
@@ -271,10 +248,18 @@ def code_columns(codebook: torch.Tensor, metric: str, config: SearchConfig) -> C
     shift = codebook.new_empty(dimension + 1)
     open_rows = torch.empty(1, dtype=torch.int32, device=codebook.device)
     kappa = accumulation_bound(config)
+    second, second_bounds, width = main, bounds, 0
+    if again:
+        assert config.again is not None
+        width = config.again.columns
+        second, second_bounds = main.new_empty((padded, width)), torch.empty_like(bounds)
     _code_columns_kernel[(padded // block,)](
-        codebook, codes, main, extra, bounds, extremes, shift, open_rows, size, dimension, kappa,
+        codebook, codes, main, extra, bounds, second, second_bounds, extremes, shift, open_rows, size, dimension, kappa,
         METRIC=metric, PARTS=config.parts, SEGMENT=config.segment, COLUMNS=config.columns,
         BLOCK_D=min(config.segment, 32), INLINE=config.inline, LANES=config.lanes, BLOCK=block,
-        num_warps=8, enable_fp_fusion=True,
+        AGAIN=width, num_warps=8, enable_fp_fusion=True,
     )  # fmt: skip
-    return CodeColumns(codes, main, extra, bounds, extremes, shift, open_rows, kappa)
+    columns = CodeColumns(codes, main, extra, bounds, extremes, shift, open_rows, kappa)
+    if again:
+        columns = columns._replace(again=columns._replace(main=second, extra=second, bounds=second_bounds))
+    return columns

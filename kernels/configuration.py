@@ -133,7 +133,10 @@ def search_config(dimension: int, arch: str) -> SearchConfig:
     most = max(tiles) if broken else min(most for most in tiles if dimension <= most)
     config = layout(dimension, tiles[most], arch)
     if config.descriptors and config.segment == 64:
-        config = config._replace(again=layout(dimension, AGAIN[family(arch)], arch, parts=3))
+        # The same groups, and no more of them in a tile: entries of both are read alike.
+        tile = AGAIN[family(arch)]
+        tile = tile._replace(block_k=min(tile.block_k, config.block_k), group_steps=config.group_steps)
+        config = config._replace(again=layout(dimension, tile, arch, parts=3))
     return config
 
 

@@ -41,10 +41,13 @@ def light_entry(within, group, group_bits):
 
 
 @triton.jit
-def wide_entry(within, reach):
-    """Entries that name the slots within reach, and it."""
+def wide_entry(within, reach, SLOTS: tl.constexpr):
+    """Entries that name the slots within reach, and it; as slots of tiles that hold one of these or more."""
     place = tl.arange(0, within.shape[1])[None, :]
-    slots = tl.sum(tl.where(within, 1 << place, 0), 1).to(tl.int64)
+    own = tl.sum(tl.where(within, 1 << place, 0), 1).to(tl.int64)
+    slots = own
+    for i in tl.static_range(1, SLOTS // within.shape[1]):
+        slots += own << (i * within.shape[1])
     return _value((slots << _SLOT_BITS) + (reach.to(tl.int32, bitcast=True).to(tl.int64) << 1) + 1)
 
 

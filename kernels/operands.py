@@ -19,7 +19,8 @@ class Operands(NamedTuple):
     parts: torch.Tensor  # rows in memory, and their bounds; anything where rows stay on the chip
     row_bounds: torch.Tensor
     tiles: int
-    group_bits: int  # for the number of a group, plus 1
+    slots: int  # of a tile as entries name them, and bits for the number of a group, plus 1
+    group_bits: int
 
 
 def operands(x: torch.Tensor, columns: CodeColumns, config: SearchConfig, metric: str) -> Operands:
@@ -30,4 +31,4 @@ def operands(x: torch.Tensor, columns: CodeColumns, config: SearchConfig, metric
     if config.descriptors:
         main = TensorDescriptor.from_tensor(main, [config.block_k, config.columns])
         extra = TensorDescriptor.from_tensor(extra, [config.block_k, config.columns if config.inline else EXTRA.value])
-    return Operands(columns, main, extra, parts, row_bounds, tiles, (tiles * config.slots).bit_length())
+    return Operands(columns, main, extra, parts, row_bounds, tiles, config.slots, (tiles * config.slots).bit_length())

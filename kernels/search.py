@@ -31,6 +31,8 @@ from .sweep import UNREACHED, kept_so_far, tile_scores, verdict
 
 # Rows that a sweep lists: none; all that are open; wide ones. Or it takes those listed, again.
 NO_LIST, OPEN, WIDE, AGAIN = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
+# A second sweep pays from one row in so many.
+FEW = tl.constexpr(16)
 
 
 @triton.jit(do_not_specialize=["tiles", "K", "tile_mask", "group_bits", "each"])
@@ -41,7 +43,7 @@ def _sweep_kernel(
     METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, INLINE: tl.constexpr, LANES: tl.constexpr, GROUP_STEPS: tl.constexpr,
     EXTRA: tl.constexpr, DESCRIPTORS: tl.constexpr, SPLIT: tl.constexpr,
-    LISTS: tl.constexpr, PTX: tl.constexpr,
+    LISTS: tl.constexpr, LISTED_SLOTS: tl.constexpr, PTX: tl.constexpr,
 ):  # fmt: skip
     # x :: [B, S, D] fp16|bf16|fp32   parts :: [N_pad, COLUMNS] fp16   main, extra :: [K_pad, COLUMNS and EXTRA] fp16,
     # or descriptors of tiles of them   entry :: [splits, B·S] int64   lowest, reach :: [splits, B·S] fp32 (SPLIT)
@@ -50,7 +52,8 @@ def _sweep_kernel(
     live = n < N
     if LISTS == AGAIN:
         count = tl.load(open_ptr)
-        if tl.program_id(0) * BLOCK_N >= count:
+        # So few are settled before one program has met all codes: their entries stay as the first sweep left them.
+        if (tl.program_id(0) * BLOCK_N >= count) | (count < N // FEW):
             return
         live = n < count
         n = tl.load(list_ptr + n, mask=live, other=0).to(tl.int64)
@@ -79,8 +82,9 @@ def _sweep_kernel(
         best, second, member = kept_so_far(best, second, member, score, tile, tile_mask, GROUP_STEPS, PTX)
 
     entry, lowest, reach = verdict(
-        best, second, member, norm, factor, lift, state, bounds_ptr, tile_mask, group_bits, K, BLOCK_K, GROUP_STEPS
-    )
+        best, second, member, norm, factor, lift, state, bounds_ptr, tile_mask, group_bits, K, BLOCK_K, GROUP_STEPS,
+        LISTED_SLOTS,
+    )  # fmt: skip
     if (LISTS == OPEN) | (LISTS == WIDE):
         left = live & is_wide(entry)
         if LISTS == OPEN:
@@ -114,23 +118,27 @@ def sweep(
     """Certified codes and open entries of x [B, S, D]; they are left in `indices` [B, S] int64 where they fit there."""
     total = indices.numel()
     config = config or search_config(x.shape[2], architecture(x.device))
-    of = operands(x, code_columns(codebook, metric, config), config, metric)
-    splits, each = splits_of(total, of.tiles, config, x.device)
-    entry, lowest = indices, of.columns.bounds
+    tiles = triton.cdiv(len(codebook), config.block_k)
+    splits, each = splits_of(total, tiles, config, x.device)
+    lists = _lists(total, len(codebook), tiles, splits, config)
+    columns = code_columns(codebook, metric, config, again=bool(lists == OPEN))
+    of = operands(x, columns, config, metric)
+    entry, lowest = indices, columns.bounds
     if splits > 1:
         entry = indices.new_empty((splits, total))
         lowest = codebook.new_empty((splits, total))
     reach = torch.empty_like(lowest) if splits > 1 else lowest
-    lists = _lists(total, len(codebook), of.tiles, splits, config)
-    count = rows = of.columns.open_rows
+    count = rows = columns.open_rows
     if lists != NO_LIST:
         rows = indices.new_empty(total, dtype=torch.int32)
     _launch(x, metric, config, of, (splits, each), entry, lowest, reach, len(codebook), count, rows, lists)
     if lists == OPEN:
         assert config.again is not None
-        config = config.again
-        of = operands(x, code_columns(codebook, metric, config), config, metric)
-        _launch(x, metric, config, of, (1, of.tiles), entry, lowest, reach, len(codebook), count, rows, AGAIN)
+        assert columns.again is not None
+        second = operands(x, columns.again, config.again, metric)
+        second = second._replace(slots=of.slots, group_bits=of.group_bits)  # as settling reads all entries
+        _launch(x, metric, config.again, second, (1, second.tiles), entry, lowest, reach, len(codebook), count, rows,
+                AGAIN)  # fmt: skip
     constants = {
         "EUCLIDEAN": metric == "euclidean", "BLOCK_K": config.block_k, "LANES": config.lanes,
         "GROUP_STEPS": config.group_steps, "BLOCK_D": dimensions_of(x.shape[2]),
@@ -141,7 +149,7 @@ def sweep(
     if lists == WIDE:
         narrow(x, metric, config, of, entry, rows, len(codebook), constants)
     constants |= {"SPLITS": triton.next_power_of_2(splits), "ROWS": rows_of(total)}
-    return Swept(entry, lowest, reach, of.columns.codes, (splits, of.tiles, of.group_bits), constants)
+    return Swept(entry, lowest, reach, columns.codes, (splits, tiles, of.group_bits), constants)
 
 
 def _lists(total: int, size: int, tiles: int, splits: int, config: SearchConfig) -> tl.constexpr:
@@ -168,5 +176,6 @@ def _launch(
         METRIC=metric, PARTS=config.parts, SEGMENT=config.segment, COLUMNS=config.columns, BLOCK_N=config.block_n,
         BLOCK_K=config.block_k, BLOCK_D=config.block_d, INLINE=config.inline, LANES=config.lanes,
         GROUP_STEPS=config.group_steps, EXTRA=EXTRA, DESCRIPTORS=config.descriptors, SPLIT=split[0] > 1,
-        LISTS=lists, PTX=config.ptx, num_warps=config.num_warps, num_stages=config.num_stages, enable_fp_fusion=True,
+        LISTS=lists, LISTED_SLOTS=of.slots, PTX=config.ptx, num_warps=config.num_warps, num_stages=config.num_stages,
+        enable_fp_fusion=True,
     )  # fmt: skip

@@ -200,6 +200,32 @@ def test_a_second_sweep_of_what_the_first_leaves_open(data, as_on, monkeypatch, 
     check_indices(nearest_code(x, codebook), x, codebook)
 
 
+def test_wide_rows_of_a_second_sweep(as_on, in_one_part, device):
+    """Its tiles are half as long: what lies in the second half of a first sweep's tile is not forgotten."""
+    as_on("sm_90")
+    torch.manual_seed(6)
+    codebook, x = 3 * torch.randn(1024, 64), torch.randn(1, 40, 64)
+    halves = torch.arange(1024).view(4, 2, 128)[:, 1].flatten()
+    for n, places in enumerate(halves[torch.randperm(512)[:480]].view(40, 12)):
+        away = torch.nn.functional.normalize(torch.randn(12, 64), dim=1)
+        codebook[places] = x[0, n] + (1 + 1e-7 * torch.randn(12, 1)) * away
+    assert listed(swept(x[0], codebook))[0].all()
+    check_indices(nearest_code(x, codebook), x, codebook)
+
+
+def test_few_open_rows_are_not_swept_again(as_on, monkeypatch, device):
+    as_on("sm_90")
+    torch.manual_seed(5)
+    codebook, x = torch.randn(600, 64), torch.randn(1, 640, 64)
+    config = search.search_config(64, "sm_90")
+    for n in range(30):  # one fewer than a sixteenth and its own few
+        codebook[n + 300] = 2 * x[0, n] - codebook[n]
+    once = search.sweep(x, codebook, "euclidean", torch.empty(1, 640, dtype=torch.int64), config._replace(again=None))
+    twice = search.sweep(x, codebook, "euclidean", torch.empty(1, 640, dtype=torch.int64), config)
+    assert 0 < (once.entry < -1).sum() < 40
+    assert torch.equal(once.entry, twice.entry)
+
+
 @pytest.mark.parametrize("dimension", [1, 2, 64])
 def test_rows_that_overflow_in_being_scaled(dimension, device):
     """The nine codes that scale the others lie 38 powers of ten closer together than they do."""
