@@ -9,7 +9,7 @@ from .cost_model import Demand
 from .devices import Device
 from .evidence import Again, Counts, Evidence, compared_again, counts, programs_a_processor
 from .roofline import BYTES, latent_bytes, step_bytes
-from .search_layout import Sweep, Tiles, cut, mask_bytes, narrow_cut, narrow_waves, narrows, search_tiles
+from .search_layout import Sweep, Tiles, cut, mask_bytes, narrow_cut, narrow_waves, narrows, search_tiles, whole_cut
 
 # Assumed where the certificate's arithmetic is not recorded: rows that the sweep leaves open, with codes in one part
 # (11 bits) and in three products (22 bits); and groups of codes that such a row is compared with.
@@ -71,17 +71,20 @@ def _swept(tiles: Tiles, found: Counts, sweep: Sweep) -> Demand:
 
 
 def _second_sweep(case: Case, device: Device, evidence: Evidence, rows: int, splits: int) -> dict[str, Demand]:
-    """Of the rows that the first leaves open, where a configuration has one; not where the codebook is split."""
+    """Of the rows that the first leaves open, where a configuration has one, a program with all codes; not where the
+    codebook is split. Launched also for rows that are too few."""
     tiles = search_tiles(case.dim, device.target, again=True)
     found = counts(evidence, device.target, "nearest_code", case.dim, f"{case.dtype} rows again")
     if tiles is None or found is None or splits > 1:
         return {}
-    sweep = cut(case._replace(rows=max(1, rows)), tiles, programs_a_processor(found, tiles.num_warps, device.shared),
-                device.processors)  # fmt: skip
+    columns = Demand(memory=2 * tiles.depth * case.codes)
+    if rows == 0:
+        return {"second sweep": columns}
+    sweep = whole_cut(case._replace(rows=rows), tiles, programs_a_processor(found, tiles.num_warps, device.shared),
+                      device.processors)  # fmt: skip
     return {
         "second sweep": _swept(tiles, found, sweep)._replace(
-            memory=rows * (case.dim * BYTES[case.dtype] + 4 + 8) + (4 * case.dim + 2 * tiles.depth) * case.codes,
-            launches=2,  # its columns too
+            memory=columns.memory + rows * (case.dim * BYTES[case.dtype] + 4 + 8)
         )
     }
 

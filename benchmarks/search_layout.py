@@ -78,6 +78,11 @@ def _in_rounds(blocks: int, splits: int, each: int, tiles: Tiles, room: int) -> 
     return Sweep(rounds * room * tiles.block_n * codes, blocks * splits * codes, splits)
 
 
+def whole_cut(case: Case, tiles: Tiles, resident: int, processors: int) -> Sweep:
+    """Of a sweep of case.rows where each program meets all codes."""
+    return _in_rounds(-(-case.rows // tiles.block_n), 1, tiles.of(case), tiles, resident * processors)
+
+
 def narrows(case: Case, tiles: Tiles) -> bool:
     """Whether rows that leave more open than a list holds are swept again, for the groups within their reach."""
     return scheme_for(case.dim).narrows(tiles.of(case))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 EXTRA = 8  # columns beside the codes': bias in three parts, three bounds, the lift, a zero
+FEW = 16  # of the rows one in so many must be open for a second sweep in three parts
 MIN_TILES = 16  # of codes, from which on a row whose candidates a list cannot hold is swept again
 
 

@@ -5,11 +5,12 @@ import torch
 from torch import Tensor
 
 from aevae_fast.kernels.configuration import NARROWED_TILES
+from aevae_fast.kernels.search import FEW as SWEPT_AGAIN
 from benchmarks.certificate import sweep as sweep_file
 from benchmarks.certificate.codes import Codes, prepare
 from benchmarks.certificate.kinds import drawn
 from benchmarks.certificate.rescan import search
-from benchmarks.certificate.scheme import MIN_TILES, scheme_for
+from benchmarks.certificate.scheme import FEW, MIN_TILES, scheme_for
 from benchmarks.certificate.shares import measure
 from benchmarks.certificate.sweep import CERTIFIED, FULL, WIDE, sweep
 from benchmarks.certificate.truth import Truth
@@ -53,6 +54,7 @@ def test_which_searches_narrow() -> None:
     assert [scheme_for(dim).narrows(16) for dim in (8, 32, 64, 65, 128, 300)] == [False, False, False, True, True, True]
     assert not scheme_for(300).narrows(15)
     assert MIN_TILES == NARROWED_TILES
+    assert FEW == SWEPT_AGAIN.value
     for size, dim, narrows in (
         (2048, 144, True),
         (1921, 144, True),

@@ -103,8 +103,11 @@ def test_the_second_sweep_counts() -> None:
     record = EVIDENCE.targets["sm_90"]
     again = {**record, "nearest_code D=64 fp32 rows again": record["nearest_code D=64 fp32 rows"]}
     demands = search_demands(case, H100, EVIDENCE._replace(targets={"sm_90": again}, shares=shares))
-    assert demands["second sweep"].memory == 16384 * (256 + 12) + (256 + 512) * 1024
+    assert demands["second sweep"].memory == 16384 * (256 + 12) + 512 * 1024
     assert demands["second sweep"].flops == 512 * 16896 * 1024  # one round of 132 programs
+    shares[0]["shares"]["second sweep"]["rows"] = 0.0
+    demands = search_demands(case, H100, EVIDENCE._replace(targets={"sm_90": again}, shares=shares))
+    assert demands["second sweep"] == Demand(memory=512 * 1024)  # a launch, and its columns
 
 
 def test_rows_that_are_streamed_are_read_for_each_tile() -> None:
