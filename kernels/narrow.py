@@ -36,7 +36,7 @@ WAVES, SHARE = 4, 32
 # One block of rows compared with all codes takes as long as so many codes a row compared one by one (settle.py).
 CROWDED = tl.constexpr(16)
 # Groups looked at together, and programs that take wide rows in turn.
-GROUPS, PROGRAMS = 256, 4096
+GROUPS, PROGRAMS = 512, 4096
 
 
 @triton.jit(do_not_specialize=["tiles", "each", "first"])
@@ -97,18 +97,18 @@ def _nearest_within(
     AT_ONCE: tl.constexpr = CODES // GROUP
     distance = tl.full([CODES], FAR, tl.float32)
     index = tl.full([CODES], NO_INDEX, tl.int32)
-    lane = tl.arange(0, AT_ONCE)
-    column = tl.arange(0, GROUP)[None, :]
+    lane = tl.arange(0, CODES)
     for start in range(0, groups, GROUPS):
         group = start + tl.arange(0, GROUPS)
         within = _within(groups_ptr, group, groups, SLOTS)
         rank = tl.where(within > 0, tl.cumsum(within, 0) - 1, -1)
-        total = tl.sum(within, 0)
-        for done in range(0, total, AT_ONCE):
-            here = rank[None, :] == (done + lane)[:, None]
-            chosen = tl.sum(tl.where(here, group[None, :], 0), 1)[:, None]
-            code = code_of(chosen // SLOTS, chosen % SLOTS, column, BLOCK_K, LANES, GROUP_STEPS)
-            code = tl.reshape(tl.where((done + lane)[:, None] < total, code, -1), [CODES])
+        for done in range(0, tl.sum(within, 0), AT_ONCE):
+            number = tl.zeros([CODES], tl.int32)  # of the group that a lane takes, plus 1
+            for i in tl.static_range(AT_ONCE):
+                at = tl.sum(tl.where(rank == done + i, group + 1, 0), 0)
+                number = tl.where(lane // GROUP == i, at, number)
+            code = code_of((number - 1) // SLOTS, (number - 1) % SLOTS, lane % GROUP, BLOCK_K, LANES, GROUP_STEPS)
+            code = tl.where(number > 0, code, -1)
             distance, index = compare_codes(
                 row, code, (code >= 0) & (code < K), distance, index, codes_ptr, D, stride_xd, EUCLIDEAN, BLOCK_D
             )

@@ -54,7 +54,7 @@ def test_which_searches_narrow() -> None:
     assert [scheme_for(dim).narrows(16) for dim in (8, 32, 64, 65, 128, 300)] == [False, False, False, True, True, True]
     assert not scheme_for(300).narrows(15)
     assert MIN_TILES == NARROWED_TILES
-    assert FEW == SWEPT_AGAIN.value
+    assert SWEPT_AGAIN.value == FEW
     for size, dim, narrows in (
         (2048, 144, True),
         (1921, 144, True),
