@@ -1,13 +1,13 @@
 """The search for nearest codes up to what is settled exactly: sweeps of all rows, then of those that stay open.
 
 The codebook is made ready (code_columns.py) and a sweep on tensor cores certifies rows (sweep.py). Where D is 33 to 64
-what one part leaves open is listed and swept again in three parts. x is read in place through its strides; the [N, K]
-matrix of distances is never built, nor a permuted copy of x. Input fp16, bf16 or fp32; codebook fp32; fp16 products
-with fp32 accumulation. Reference: aevae_fast/reference.
+what one part leaves open is listed and swept again in three parts; above, what it leaves wide is narrowed down
+(narrow.py). x is read in place through its strides; the [N, K] matrix of distances is never built, nor a permuted copy
+of x. Input fp16, bf16 or fp32; codebook fp32; fp16 products with fp32 accumulation. Reference: aevae_fast/reference.
 
 Bytes: N·D·b and 8·N once, K·D·(4 + 2 + 2) for the codebook, and each block of rows reads the columns of all codes, 2
-bytes each, from the cache. Scratch: the columns, K·D·2 bytes (10 where there is a second sweep, and 4·N), and 2·N·D of
-parts where rows stay in memory (split_rows.py).
+bytes each, from the cache. Scratch: the columns, K·D·2 bytes (10 where a second sweep has parts of its own), 4·N for a
+list of rows, bits of those that are narrowed, and 2·N·D of parts where rows stay in memory (split_rows.py).
 """
 
 from __future__ import annotations

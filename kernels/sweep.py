@@ -11,7 +11,7 @@ where a min with indices takes six.
 The winner's `reach` is an upper bound of its true score. **Certified**: if one slot, one member and nothing that lost a
 slot lies within it, the code at that slot, member and tile is the answer, proved: any other code differs in its slot or
 member, or shares both in a tile that lost. Rows where more lies within reach stay open, with what is to be compared
-exactly (entry); settle.py does so. No [N, K] matrix, no host sync.
+exactly (entries.py); narrow.py finds out more of it, settle.py compares. No [N, K] matrix, no host sync.
 """
 
 from __future__ import annotations
