@@ -26,7 +26,7 @@ from .compile_types import size_type, stride_types
 from .machine_code import Case
 
 DTYPES = ("fp32", "fp16", "bf16")
-DIMENSIONS = (1, 3, 8, 16, 17, 32, 64, 100, 128, 256, 512, 768, 1024)
+DIMENSIONS = (1, 3, 8, 16, 17, 32, 50, 64, 100, 128, 256, 512, 768, 1024)
 LAYOUTS = ("rows", "channels")
 METRICS = ("euclidean", "cosine", "dot")
 

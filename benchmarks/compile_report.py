@@ -97,9 +97,9 @@ def every_search(arch: str) -> Iterator[Case]:
         if layout == "rows" and dtype == "fp32":
             for kernel in ("nearest_code", "settle", "vector_quantize"):
                 yield search_case(kernel, dimension, dtype, layout, arch, split=True)
-    for dtype, layout, metric in itertools.product(DTYPES, LAYOUTS, METRICS):
+    for dimension, dtype, layout, metric in itertools.product((50, 64), DTYPES, LAYOUTS, METRICS):
         if arch in ("sm_90", "sm_100"):
-            yield search_case("nearest_code", 64, dtype, layout, arch, metric, again=True)
+            yield search_case("nearest_code", dimension, dtype, layout, arch, metric, again=True)
     for dimension in DIMENSIONS:
         yield from (case for case in code_cases(dimension, arch, METRICS) if case.name.startswith("code_columns"))
         yield from (case for case in row_cases("fp32", dimension, "rows", arch) if case.name.startswith("split_rows"))

@@ -43,23 +43,26 @@ def search_case(
     groups = {"count_ptr": "*i32", "list_ptr": "*i32", "groups_ptr": "*u8" if config.slots <= 8 else "*i16",
               "first": "i32"}  # fmt: skip
     if kernel == "narrow":
-        return _sweep(name, narrow._narrow_kernel, common | groups | _sweep_arguments(config, metric), config)
+        return _sweep(name, narrow._narrow_kernel, common | groups | _sweep_arguments(config, metric), config,
+                      narrow.WARPS)  # fmt: skip
     common |= {
         "codes_ptr": "*fp32", "K": "i32", "EUCLIDEAN": metric == "euclidean",
         "BLOCK_D": settle.dimensions_of(dimension), "CODES": settle.CODES,
     }  # fmt: skip
     if kernel == "settle_wide":
         arguments = common | groups | {"wave": "i32", "GROUPS": narrow.GROUPS}
-        return Case(name, narrow._settle_wide_kernel, arguments, 4, registers=settle.REGISTERS)
+        return Case(name, narrow._settle_wide_kernel, arguments, 4, registers=settle.registers_of(2 if split else 1))
     common |= {
         "lowest_ptr": "*fp32", "reach_ptr": "*fp32", "indices_ptr": "*i64", "splits": "i32", "group_bits": "i32",
         "SPLITS": 16 if split else 1, "ROWS": 8 if split else 32,
     }  # fmt: skip
     if kernel == "settle":
-        return Case(name, nearest_code._settle_kernel, common, 4, registers=settle.REGISTERS)
+        return Case(name, nearest_code._settle_kernel, common, 4, registers=settle.registers_of(2 if split else 1))
     common |= {"codebook_ptr": "*fp32", "mask_ptr": "*i8", "quantized_ptr": f"*{dtype}", "error_ptr": "*fp32",
                "HAS_MASK": True, **stride_types("q", dimension, layout)}  # fmt: skip
-    return Case(name, vector_quantize._settle_and_quantize_kernel, common, 4, registers=settle.REGISTERS)
+    return Case(
+        name, vector_quantize._settle_and_quantize_kernel, common, 4, registers=settle.registers_of(2 if split else 1)
+    )
 
 
 def _sweep_arguments(config: SearchConfig, metric: str) -> dict[str, Any]:
@@ -76,6 +79,6 @@ def _sweep_arguments(config: SearchConfig, metric: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _sweep(name: str, kernel: Any, arguments: dict[str, Any], config: SearchConfig) -> Case:
+def _sweep(name: str, kernel: Any, arguments: dict[str, Any], config: SearchConfig, warps: int | None = None) -> Case:
     pairs, streamed = config.block_n * config.block_k, config.columns if config.streamed else 0
-    return Case(name, kernel, arguments, config.num_warps, config.num_stages, pairs, streamed)
+    return Case(name, kernel, arguments, warps or config.num_warps, config.num_stages, pairs, streamed)

@@ -72,10 +72,12 @@ class SearchConfig(NamedTuple):
 
 
 # Largest D → tile. Wider tiles take fewer instructions a pair, groups of 32 codes fewer than of 16 (but more registers,
-# and more codes to compare for a row that stays open, which costs little where codes are short).
+# and more codes to compare for a row that stays open, which costs little where codes are short). Rows that 16 does not
+# divide are read number by number, and leave fewer registers.
 TABLE: Mapping[str, Mapping[int, Tile]] = {
     "sm_90": {
         16: Tile(128, 256, 0, 16, 8, 2),
+        31: Tile(128, 128, 0, 8, 8, 2),
         32: Tile(128, 256, 0, 8, 8, 2),
         64: Tile(128, 256, 0, 8, 8, 3),
         128: Tile(128, 256, 0, 8, 8, 2),
@@ -83,12 +85,18 @@ TABLE: Mapping[str, Mapping[int, Tile]] = {
         2**31: Tile(128, 256, 64, 8, 8, 2),
     },
     "sm_100": {
+        16: Tile(128, 128, 0, 8, 4, 3 if CHAINS_PRODUCTS else 1),
+        31: Tile(128, 128, 0, 8, 8, 2 if CHAINS_PRODUCTS else 1),
+        32: Tile(128, 128, 0, 8, 4, 3 if CHAINS_PRODUCTS else 1),
+        63: Tile(128, 128, 0, 8, 8, 2 if CHAINS_PRODUCTS else 1),
         64: Tile(128, 128, 0, 8, 4, 3 if CHAINS_PRODUCTS else 1),
         128: Tile(128, 128, 0, 8, 4, 2 if CHAINS_PRODUCTS else 1),
         256: Tile(128, 128, 0, 8, 8, 2 if CHAINS_PRODUCTS else 1),
         2**31: Tile(128, 256, 64, 8, 8, 2),
     },
     "sm_80": {
+        16: Tile(128, 128, 0, 8, 8, 2),
+        63: Tile(128, 64, 0, 8, 8, 2),
         64: Tile(128, 128, 0, 8, 8, 2),
         128: Tile(128, 64, 0, 8, 8, 2),
         2**31: Tile(128, 64, 64, 8, 8, 3),
@@ -99,7 +107,7 @@ TABLE: Mapping[str, Mapping[int, Tile]] = {
     },
 }  # fmt: skip
 # Of the second sweep at D = 33 to 64, over the rows that the first leaves open: one product, 256 deep.
-AGAIN = {"sm_90": Tile(128, 128, 0, 8, 8, 2), "sm_100": Tile(128, 128, 0, 8, 4, 1)}
+AGAIN = {"sm_90": Tile(128, 128, 0, 8, 8, 2), "sm_100": Tile(128, 128, 0, 8, 8, 1)}
 # A search for rows that leave more open than a list holds (narrow.py) pays from so many tiles of codes on.
 NARROWED_TILES = 16
 # The multiprocessors that a codebook is split for where there is no device to ask: the interpreter's tests.

@@ -29,6 +29,8 @@ from .settle import NO_INDEX, compare_codes, least
 from .split_rows import load_bounds
 from .sweep import group_minima, tile_scores
 
+# Of a program, whatever the first sweep takes: rows from anywhere take more registers, for their addresses.
+WARPS = 8
 # Tiles of a program, so that few rows still meet many programs.
 TILES = 16
 # At most so many waves; one takes at most an eighth of a bit of each bit of x.
@@ -60,8 +62,9 @@ def _narrow_kernel(
     if COLUMNS == BLOCK_D:
         rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
         x, norm, factor, lift, _state = row_columns(
-            rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, 1, SEGMENT, COLUMNS, False
-        )
+            rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, 1, SEGMENT, COLUMNS, False,
+            16,
+        )  # fmt: skip
     else:
         norm, factor, lift, _state = load_bounds(row_bounds_ptr, n, live)
         x = n[:, None] * COLUMNS
@@ -161,7 +164,7 @@ def narrow(
             rows, groups, total, length, dimension, of.tiles, TILES, first, len(columns.extremes), *x.stride(),
             columns.kappa, METRIC=metric, SEGMENT=config.segment, COLUMNS=config.columns, BLOCK_N=config.block_n,
             BLOCK_K=config.block_k, BLOCK_D=config.block_d, LANES=config.lanes, GROUP_STEPS=config.group_steps,
-            EXTRA=EXTRA, DESCRIPTORS=config.descriptors, num_warps=config.num_warps, num_stages=config.num_stages,
+            EXTRA=EXTRA, DESCRIPTORS=config.descriptors, num_warps=WARPS, num_stages=config.num_stages,
             enable_fp_fusion=True,
         )  # fmt: skip
         _settle_wide_kernel[(min(wave, PROGRAMS),)](

@@ -57,12 +57,12 @@ def scaled_rows(x, inside, d, D, shift_ptr, own_scale, EUCLIDEAN: tl.constexpr):
 @triton.jit
 def row_bounds(
     rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa,
-    METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr,
+    METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
     """Norm, factor and lift of rows, what is known of them, and their own scale."""
     EUCLIDEAN: tl.constexpr = METRIC == "euclidean"
     BLOCK_N: tl.constexpr = live.shape[0]
-    STEP: tl.constexpr = min(SEGMENT, 32)  # at a time, so that registers hold no whole rows
+    STEP: tl.constexpr = min(SEGMENT, AT_ONCE)  # dimensions, so that registers hold no whole rows
     own_scale = tl.full([BLOCK_N], 1.0, tl.float32)
     if not EUCLIDEAN:
         top = tl.zeros([BLOCK_N], tl.float32)
@@ -127,23 +127,45 @@ def with_extra(value, i, norm, factor, lift):
 def row_columns(
     rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa,
     METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr, COLUMNS: tl.constexpr, INLINE: tl.constexpr,
+    AT_ONCE: tl.constexpr,
 ):  # fmt: skip
     """Columns [BLOCK_N, COLUMNS] fp16 of rows that fit on the chip, with the extra ones if INLINE; norm, factor, lift
     and state."""
     norm, factor, lift, state, own_scale = row_bounds(
-        rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, PARTS, SEGMENT
+        rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, PARTS, SEGMENT, AT_ONCE
     )
-    d = tl.arange(0, SEGMENT)
-    x, inside = load_rows(rows, state == ORDINARY, d, D, stride_xd)
-    value, low, _residual = split(scaled_rows(x, inside, d, D, shift_ptr, own_scale, METRIC == "euclidean"))
-    if PARTS > 1:
-        last = tl.zeros([x.shape[0], SEGMENT], tl.float32)
-        if INLINE:
-            last = with_extra(last, d[None, :], norm, factor, lift)
-        # [high | low | high | last], in registers: loaded and split once.
-        value = tl.join(tl.join(value, value), tl.join(low, last.to(tl.float16)))
-        value = tl.reshape(tl.permute(value, [0, 2, 3, 1]), [x.shape[0], COLUMNS])
-    return value, norm, factor, lift, state
+    if SEGMENT > 64:
+        value = _high_parts(rows, state, 0, D, shift_ptr, own_scale, stride_xd, METRIC, SEGMENT, AT_ONCE)
+        return value, norm, factor, lift, state
+    else:
+        d = tl.arange(0, SEGMENT)
+        x, inside = load_rows(rows, state == ORDINARY, d, D, stride_xd)
+        value, low, _residual = split(scaled_rows(x, inside, d, D, shift_ptr, own_scale, METRIC == "euclidean"))
+        if PARTS > 1:
+            last = tl.zeros([x.shape[0], SEGMENT], tl.float32)
+            if INLINE:
+                last = with_extra(last, d[None, :], norm, factor, lift)
+            # [high | low | high | last], in registers: loaded and split once.
+            value = tl.join(tl.join(value, value), tl.join(low, last.to(tl.float16)))
+            value = tl.reshape(tl.permute(value, [0, 2, 3, 1]), [x.shape[0], COLUMNS])
+        return value, norm, factor, lift, state
+
+
+@triton.jit
+def _high_parts(
+    rows, state, start, D, shift_ptr, own_scale, stride_xd, METRIC: tl.constexpr, WIDTH: tl.constexpr,
+    AT_ONCE: tl.constexpr,
+):  # fmt: skip
+    """fp16(X) of so many dimensions, AT_ONCE at a time: the addresses of all, in a layout that strides, would spill."""
+    if WIDTH > AT_ONCE:
+        HALF: tl.constexpr = WIDTH // 2
+        a = _high_parts(rows, state, start, D, shift_ptr, own_scale, stride_xd, METRIC, HALF, AT_ONCE)
+        b = _high_parts(rows, state, start + HALF, D, shift_ptr, own_scale, stride_xd, METRIC, HALF, AT_ONCE)
+        return tl.reshape(tl.permute(tl.join(a, b), [0, 2, 1]), [a.shape[0], WIDTH])
+    else:
+        d = start + tl.arange(0, WIDTH)
+        x, inside = load_rows(rows, state == ORDINARY, d, D, stride_xd)
+        return scaled_rows(x, inside, d, D, shift_ptr, own_scale, METRIC == "euclidean").to(tl.float16)
 
 
 @triton.jit

@@ -25,7 +25,7 @@ from .narrow import narrow
 from .operands import Operands, operands
 from .row_columns import ORDINARY, extra_columns, row_columns
 from .rows import row_pointers
-from .settle import CODES, REGISTERS, dimensions_of, rows_of
+from .settle import CODES, dimensions_of, registers_of, rows_of
 from .split_rows import load_bounds
 from .sweep import UNREACHED, kept_so_far, tile_scores, verdict
 
@@ -57,11 +57,13 @@ def _sweep_kernel(
             return
         live = n < count
         n = tl.load(list_ptr + n, mask=live, other=0).to(tl.int64)
+    AT_ONCE: tl.constexpr = 16 if LISTS == AGAIN else 32  # rows from anywhere have more addresses
     if COLUMNS == BLOCK_D:
         rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
         x, norm, factor, lift, state = row_columns(
-            rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, PARTS, SEGMENT, COLUMNS, INLINE
-        )
+            rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, PARTS, SEGMENT, COLUMNS, INLINE,
+            AT_ONCE,
+        )  # fmt: skip
     else:
         norm, factor, lift, state = load_bounds(row_bounds_ptr, n, live)
         parts_ptr += tl.program_id(0).to(tl.int64) * (BLOCK_N * COLUMNS)
@@ -145,7 +147,7 @@ def sweep(
         "CODES": CODES, "num_warps": 4, "enable_fp_fusion": True,
     }  # fmt: skip
     if config.ptx:
-        constants["maxnreg"] = REGISTERS
+        constants["maxnreg"] = registers_of(splits)
     if lists == WIDE:
         narrow(x, metric, config, of, entry, rows, len(codebook), constants)
     constants |= {"SPLITS": triton.next_power_of_2(splits), "ROWS": rows_of(total)}

@@ -21,8 +21,6 @@ from .entries import ALL_CODES, as_list, code_at, count_of, is_wide, slots_withi
 from .rows import FAR
 
 CODES = 64
-# Left to itself ptxas goes down to 72 registers a thread, and spills two numbers for that.
-REGISTERS = 128
 NO_INDEX = tl.constexpr(2147483647)
 
 
@@ -191,6 +189,11 @@ def settled(
 def dimensions_of(dimension: int) -> int:
     """Dimensions that are read at a time: of codes that 16 does not divide each number has an address of its own."""
     return 16 if dimension % 16 else min(64, triton.next_power_of_2(dimension))
+
+
+def registers_of(splits: int) -> int:
+    """Of a thread: left to itself ptxas goes down to 72, and spills two for that. A codebook in parts takes more."""
+    return 128 if splits == 1 else 168
 
 
 def rows_of(total: int) -> int:

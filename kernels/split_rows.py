@@ -31,7 +31,7 @@ def _split_rows_kernel(
     live = n < N
     rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
     norm, factor, lift, state, own_scale = row_bounds(
-        rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, 1, COLUMNS
+        rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, 1, COLUMNS, 32
     )
     for start in range(0, COLUMNS, BLOCK_D):
         d = start + tl.arange(0, BLOCK_D)

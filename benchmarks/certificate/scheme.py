@@ -77,7 +77,7 @@ def scheme_for(dim: int, parts: int | None = None, dtype: torch.dtype = torch.fl
     taken = parts or (3 if dim <= 32 else 1)
     steps = 16 if dim <= 16 else 8
     if dim <= 32:
-        block_k = 256
+        block_k = 128 if 16 < dim < 32 else 256
     elif dim <= 64:
         block_k = 128 if taken == 3 else 256
     else:
