@@ -26,7 +26,7 @@ def _again(case: Case, tiles: Tiles, evidence: Evidence) -> Again:
     """As recorded; assumed where it is not."""
     rows = _OPEN_ROWS[tiles.parts]
     assumed = Again(rows, rows * _GROUPS_OF_OPEN_ROW * tiles.group)
-    return compared_again(evidence, case.dim, case.codes, tiles.parts) or assumed
+    return compared_again(evidence, case.rows, case.dim, case.codes, tiles.parts) or assumed
 
 
 def search_demands(case: Case, device: Device, evidence: Evidence, gathers: bool = False) -> dict[str, Demand] | None:

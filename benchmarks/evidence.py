@@ -16,6 +16,8 @@ _HALF = {
     "VIMNMX", "VIMNMX3",
 }  # fmt: skip
 _SPECIAL = {"F2F", "F2I", "I2F", "MUFU"}
+# Open rows from which on a second sweep takes them (kernels/search.py).
+SWEPT_AGAIN = 4096
 # What benchmarks draw, as the certificate's record calls it, and the product that the kernels take.
 _DRAWN, _PRODUCT = "N(0, 1)", "float16"
 
@@ -58,8 +60,9 @@ class Again(NamedTuple):
     narrowed: float = 0.0
 
 
-def compared_again(evidence: Evidence, dim: int, codes: int, parts: int) -> Again | None:
-    """Of the recorded shape that is nearest in D, then in K, with as many parts; None where there is none."""
+def compared_again(evidence: Evidence, rows: int, dim: int, codes: int, parts: int) -> Again | None:
+    """Of so many rows, by the recorded shape that is nearest in D, then in K, with as many parts; None where there is
+    none."""
     wanted = {"data": _DRAWN, "product": _PRODUCT, "parts": parts}
     found = [entry for entry in evidence.shares if all(entry[key] == value for key, value in wanted.items())]
     if not found:
@@ -67,6 +70,8 @@ def compared_again(evidence: Evidence, dim: int, codes: int, parts: int) -> Agai
     nearest = min(found, key=lambda entry: (abs(log2(entry["dim"] / dim)), abs(log2(entry["codes"] / codes))))
     shares = nearest["shares"]
     second = shares.get("second sweep", {"rows": 0.0})
+    if second["rows"] and second["rows"] * rows < SWEPT_AGAIN:
+        shares, second = shares["first sweep"], {"rows": 0.0}
     return Again(1 - shares["certified"], shares["codes"], second["rows"], shares.get("narrowed", 0.0))
 
 

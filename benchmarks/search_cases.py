@@ -35,8 +35,8 @@ def search_case(
     if kernel == "nearest_code":
         arguments = common | _sweep_arguments(config, metric) | {
             "lowest_ptr": "*fp32", "reach_ptr": "*fp32", "bounds_ptr": "*fp32", "open_ptr": "*i32", "K": "i32",
-            "tile_mask": "i32", "group_bits": "i32", "PARTS": config.parts, "INLINE": config.inline, "SPLIT": split,
-            "LISTS": search.NO_LIST.value if split else lists.value, "LISTED_SLOTS": slots,
+            "tile_mask": "i32", "few": "i32", "group_bits": "i32", "PARTS": config.parts, "INLINE": config.inline,
+            "SPLIT": split, "LISTS": search.NO_LIST.value if split else lists.value, "ENTRY_SLOTS": slots,
             "PTX": config.ptx,
         }  # fmt: skip
         return _sweep(name, search._sweep_kernel, arguments, config)

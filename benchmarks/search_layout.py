@@ -8,8 +8,8 @@ from .certificate.scheme import scheme_for
 from .roofline import BYTES
 
 # Rows that are narrowed (kernels/narrow.py): tiles of codes that a program takes; at most so many waves of rows; one
-# writes at most such a part of x's bytes, unless that takes more waves.
-NARROW_TILES, NARROW_WAVES, NARROW_SHARE = 16, 4, 32
+# writes at most such a part of x's bytes.
+NARROW_TILES, NARROW_WAVES, NARROW_SHARE = 16, 8, 16
 
 
 class Tiles(NamedTuple):
@@ -85,7 +85,7 @@ def whole_cut(case: Case, tiles: Tiles, resident: int, processors: int) -> Sweep
 
 def narrows(case: Case, tiles: Tiles) -> bool:
     """Whether rows that leave more open than a list holds are swept again, for the groups within their reach."""
-    return scheme_for(case.dim).narrows(tiles.of(case))
+    return scheme_for(case.dim).narrows(case.codes) and narrow_waves(case, tiles) <= NARROW_WAVES
 
 
 def narrow_cut(case: Case, tiles: Tiles, resident: int, processors: int) -> Sweep:
@@ -102,4 +102,4 @@ def mask_bytes(case: Case, tiles: Tiles) -> int:
 def narrow_waves(case: Case, tiles: Tiles) -> int:
     """In how many waves case.rows are narrowed, so that the masks of one stay small beside x."""
     beside_x = case.dim * BYTES[case.dtype] / NARROW_SHARE
-    return min(NARROW_WAVES, ceil(mask_bytes(case, tiles) / beside_x))
+    return ceil(mask_bytes(case, tiles) / beside_x)

@@ -108,8 +108,8 @@ TABLE: Mapping[str, Mapping[int, Tile]] = {
 }  # fmt: skip
 # Of the second sweep at D = 33 to 64, over the rows that the first leaves open: one product, 256 deep.
 AGAIN = {"sm_90": Tile(128, 128, 0, 8, 8, 2), "sm_100": Tile(128, 128, 0, 8, 8, 1)}
-# A search for rows that leave more open than a list holds (narrow.py) pays from so many tiles of codes on.
-NARROWED_TILES = 16
+# Codes from which on wide rows are narrowed down (narrow.py); fewer are compared while two kernels start.
+NARROWED = 4096
 # The multiprocessors that a codebook is split for where there is no device to ask: the interpreter's tests.
 PROCESSORS = 4
 
@@ -185,10 +185,5 @@ def splits_of(rows: int, tiles: int, config: SearchConfig, device: torch.device)
     if device.type == "cuda":
         processors = torch.cuda.get_device_properties(device).multi_processor_count
     wanted = max(1, processors // triton.cdiv(rows, config.block_n))
-    splits = triton.cdiv(tiles, triton.cdiv(tiles, min(wanted, tiles)))
-    return splits, triton.cdiv(tiles, splits)
-
-
-def narrows(tiles: int, config: SearchConfig) -> bool:
-    """Whether wide rows are narrowed down: not where codes are so short that to compare many of them costs little."""
-    return config.segment > 64 and tiles >= NARROWED_TILES
+    each = triton.cdiv(tiles, min(wanted, tiles))
+    return triton.cdiv(tiles, each), each

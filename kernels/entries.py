@@ -90,7 +90,7 @@ def code_at(
 ):  # fmt: skip
     """Codes m of those that an open entry names; -1 where there is none. Of a wide row from tile `first` on."""
     GROUP: tl.constexpr = 8 // LANES * GROUP_STEPS
-    bits = tl.minimum(1 + (m // GROUP) % LISTED * group_bits, LIST_BITS).to(tl.int64)
+    bits = tl.minimum(1 + (m // GROUP) % LISTED * group_bits, LIST_BITS + 1).to(tl.int64)
     number = ((_value(entry) >> bits) & ((1 << group_bits) - 1)).to(tl.int32)
     listed = code_of((number - 1) // SLOTS, (number - 1) % SLOTS, m % GROUP, BLOCK_K, LANES, GROUP_STEPS)
     listed = tl.where((number > 0) & (m < LISTED * GROUP), listed, -1)

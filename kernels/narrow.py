@@ -4,10 +4,10 @@ A first sweep (sweep.py) keeps one group a slot. A row where another lost its sl
 reach than a list holds, would be compared with those slots in every tile: thousands of codes, for a handful within
 reach. But its reach is known now, and holds for every lower bound. So wide rows are swept once more, with the same
 columns, and a bit is kept for each group that has a bound within it; then the codes of these groups are compared, as in
-settle.py. Rows that reach one code in CROWDED or more are left to what compares a block with all codes.
+settle.py. Rows that reach much of the codebook, where many rows are wide, are left to what compares a block with all.
 
-Scratch: a bit a group of wide rows, in WAVES waves where that is much beside x. How many rows are wide stays on the
-device: programs without one return at once, and a wave without any costs two launches.
+Scratch: a bit a group of wide rows, of a wave of rows at a time, so that it is at most a SHARE-th of x. How many rows
+are wide stays on the device: programs without one return at once, and a wave without any costs two launches.
 Reference: aevae_fast/reference.
 """
 
@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 
 from .code_columns import EXTRA
-from .configuration import SearchConfig
+from .configuration import NARROWED, SearchConfig
 from .entries import ALL_CODES, code_of, reach_bits
 from .operands import Operands
 from .row_columns import extra_columns, row_columns
@@ -33,10 +33,11 @@ from .sweep import group_minima, tile_scores
 WARPS = 8
 # Tiles of a program, so that few rows still meet many programs.
 TILES = 16
-# At most so many waves; one takes at most an eighth of a bit of each bit of x.
-WAVES, SHARE = 4, 32
-# One block of rows compared with all codes takes as long as so many codes a row compared one by one (settle.py).
-CROWDED = tl.constexpr(16)
+# Rows that would take more waves are not narrowed.
+WAVES, SHARE = 8, 16
+# A block of rows compared with all codes takes as long as the K-th part of these a row, one by one (settle.py): so many
+# may be compared of all rows together.
+CROWDED = tl.constexpr(12.0)
 # Groups looked at together, and programs that take wide rows in turn.
 GROUPS, PROGRAMS = 512, 4096
 
@@ -136,7 +137,8 @@ def _settle_wide_kernel(
         total = tl.zeros([1], tl.int32)
         for start in range(0, groups, GROUPS):
             total += tl.sum(_within(bits, start + tl.arange(0, GROUPS), groups, SLOTS), 0)
-        if tl.max(total, 0) * (GROUP * CROWDED) >= K:
+        # By what no two runs differ in: how many rows are wide, not which are neighbours in the list.
+        if tl.max(total, 0).to(tl.float32) * tl.load(count_ptr) * (GROUP * CROWDED) >= tl.cast(K, tl.float32) * N:
             tl.store(entry_ptr + n, ALL_CODES)
         else:
             code = _nearest_within(
@@ -147,6 +149,20 @@ def _settle_wide_kernel(
         place += tl.num_programs(0)
 
 
+def waves_of(x: torch.Tensor, size: int, config: SearchConfig) -> int:
+    """In how many waves wide rows of x [B, S, D] are narrowed down, with so many codes; 0 where they are not: few or
+    short codes are compared as they are."""
+    if config.segment <= 64 or size < NARROWED:
+        return 0
+    row = triton.cdiv(size, config.block_k) * _bits(config).itemsize
+    waves = triton.cdiv(row * SHARE, x.shape[2] * x.itemsize)
+    return waves if waves <= WAVES else 0
+
+
+def _bits(config: SearchConfig) -> torch.dtype:
+    return torch.uint8 if config.slots <= 8 else torch.int16
+
+
 def narrow(
     x: torch.Tensor, metric: str, config: SearchConfig, of: Operands, entry: torch.Tensor, rows: torch.Tensor,
     size: int, settling: dict[str, Any],
@@ -154,10 +170,8 @@ def narrow(
     """Codes of the wide rows of x [B, S, D], into `entry` [B, S] int64; `rows` [B·S] int32 lists them."""
     batch, length, dimension = x.shape
     total, columns = batch * length, of.columns
-    dtype = torch.uint8 if config.slots <= 8 else torch.int16
-    waves = min(WAVES, triton.cdiv(total * of.tiles * dtype.itemsize, triton.cdiv(x.numel() * x.itemsize, SHARE)))
-    wave = triton.cdiv(triton.cdiv(total, waves), config.block_n) * config.block_n
-    groups = torch.empty((wave, of.tiles), dtype=dtype, device=x.device)
+    wave = triton.cdiv(triton.cdiv(total, waves_of(x, size, config)), config.block_n) * config.block_n
+    groups = torch.empty((wave, of.tiles), dtype=_bits(config), device=x.device)
     for first in range(0, total, wave):
         _narrow_kernel[(wave // config.block_n, triton.cdiv(of.tiles, TILES))](
             x, of.parts, of.row_bounds, of.main, of.extra, columns.extremes, columns.shift, entry, columns.open_rows,

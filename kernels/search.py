@@ -19,9 +19,9 @@ import triton
 import triton.language as tl
 
 from .code_columns import EXTRA, code_columns
-from .configuration import SearchConfig, architecture, narrows, search_config, splits_of
+from .configuration import SearchConfig, architecture, search_config, splits_of
 from .entries import is_wide
-from .narrow import narrow
+from .narrow import narrow, waves_of
 from .operands import Operands, operands
 from .row_columns import ORDINARY, extra_columns, row_columns
 from .rows import row_pointers
@@ -31,19 +31,19 @@ from .sweep import UNREACHED, kept_so_far, tile_scores, verdict
 
 # Rows that a sweep lists: none; all that are open; wide ones. Or it takes those listed, again.
 NO_LIST, OPEN, WIDE, AGAIN = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
-# A second sweep pays from one row in so many.
-FEW = tl.constexpr(16)
+# Fewer open rows than these are settled before one block of them has met all codes a second time.
+FEW = 4096
 
 
-@triton.jit(do_not_specialize=["tiles", "K", "tile_mask", "group_bits", "each"])
+@triton.jit(do_not_specialize=["few", "tiles", "K", "tile_mask", "group_bits", "each"])
 def _sweep_kernel(
     x_ptr, parts_ptr, row_bounds_ptr, main, extra, bounds_ptr, extremes_ptr, shift_ptr,
     entry_ptr, lowest_ptr, reach_ptr, open_ptr, list_ptr,
-    N, S, K, D, tiles, each, programs, tile_mask, group_bits, stride_xb, stride_xs, stride_xd, kappa,
+    N, S, K, D, few, tiles, each, programs, tile_mask, group_bits, stride_xb, stride_xs, stride_xd, kappa,
     METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, INLINE: tl.constexpr, LANES: tl.constexpr, GROUP_STEPS: tl.constexpr,
     EXTRA: tl.constexpr, DESCRIPTORS: tl.constexpr, SPLIT: tl.constexpr,
-    LISTS: tl.constexpr, LISTED_SLOTS: tl.constexpr, PTX: tl.constexpr,
+    LISTS: tl.constexpr, ENTRY_SLOTS: tl.constexpr, PTX: tl.constexpr,
 ):  # fmt: skip
     # x :: [B, S, D] fp16|bf16|fp32   parts :: [N_pad, COLUMNS] fp16   main, extra :: [K_pad, COLUMNS and EXTRA] fp16,
     # or descriptors of tiles of them   entry :: [splits, B·S] int64   lowest, reach :: [splits, B·S] fp32 (SPLIT)
@@ -52,8 +52,7 @@ def _sweep_kernel(
     live = n < N
     if LISTS == AGAIN:
         count = tl.load(open_ptr)
-        # So few are settled before one program has met all codes: their entries stay as the first sweep left them.
-        if (tl.program_id(0) * BLOCK_N >= count) | (count < N // FEW):
+        if (tl.program_id(0) * BLOCK_N >= count) | (count < few):  # few stay as the first sweep left them
             return
         live = n < count
         n = tl.load(list_ptr + n, mask=live, other=0).to(tl.int64)
@@ -85,7 +84,7 @@ def _sweep_kernel(
 
     entry, lowest, reach = verdict(
         best, second, member, norm, factor, lift, state, bounds_ptr, tile_mask, group_bits, K, BLOCK_K, GROUP_STEPS,
-        LISTED_SLOTS,
+        ENTRY_SLOTS,
     )  # fmt: skip
     if (LISTS == OPEN) | (LISTS == WIDE):
         left = live & is_wide(entry)
@@ -122,7 +121,7 @@ def sweep(
     config = config or search_config(x.shape[2], architecture(x.device))
     tiles = triton.cdiv(len(codebook), config.block_k)
     splits, each = splits_of(total, tiles, config, x.device)
-    lists = _lists(total, len(codebook), tiles, splits, config)
+    lists = _lists(x, len(codebook), splits, config)
     columns = code_columns(codebook, metric, config, again=bool(lists == OPEN))
     of = operands(x, columns, config, metric)
     entry, lowest = indices, columns.bounds
@@ -154,13 +153,13 @@ def sweep(
     return Swept(entry, lowest, reach, columns.codes, (splits, tiles, of.group_bits), constants)
 
 
-def _lists(total: int, size: int, tiles: int, splits: int, config: SearchConfig) -> tl.constexpr:
+def _lists(x: torch.Tensor, size: int, splits: int, config: SearchConfig) -> tl.constexpr:
     # Rows are listed, and columns addressed, in 32 bits.
-    if splits > 1 or total >= 2**31:
+    if splits > 1 or x.shape[0] * x.shape[1] >= 2**31:
         return NO_LIST
     if config.again and (size + config.again.block_k) * config.again.columns < 2**30:
         return OPEN
-    return WIDE if narrows(tiles, config) else NO_LIST
+    return WIDE if waves_of(x, size, config) else NO_LIST
 
 
 def _launch(
@@ -173,11 +172,11 @@ def _launch(
     tile_mask = -1 << max(0, of.tiles - 1).bit_length()
     _sweep_kernel[(triton.cdiv(batch * length, config.block_n), split[0])](
         x, of.parts, of.row_bounds, of.main, of.extra, columns.bounds, columns.extremes, columns.shift, entry, lowest,
-        reach, count, rows, batch * length, length, size, dimension, of.tiles, split[1], len(columns.extremes),
+        reach, count, rows, batch * length, length, size, dimension, FEW, of.tiles, split[1], len(columns.extremes),
         tile_mask, of.group_bits, *x.stride(), columns.kappa,
         METRIC=metric, PARTS=config.parts, SEGMENT=config.segment, COLUMNS=config.columns, BLOCK_N=config.block_n,
         BLOCK_K=config.block_k, BLOCK_D=config.block_d, INLINE=config.inline, LANES=config.lanes,
         GROUP_STEPS=config.group_steps, EXTRA=EXTRA, DESCRIPTORS=config.descriptors, SPLIT=split[0] > 1,
-        LISTS=lists, LISTED_SLOTS=of.slots, PTX=config.ptx, num_warps=config.num_warps, num_stages=config.num_stages,
+        LISTS=lists, ENTRY_SLOTS=of.slots, PTX=config.ptx, num_warps=config.num_warps, num_stages=config.num_stages,
         enable_fp_fusion=True,
     )  # fmt: skip

@@ -4,10 +4,10 @@
 
 An open row's entry (entries.py) lists groups of codes, slots to be compared in every tile, or all codes. A program
 holds ROWS rows, passes over those that are certified, and takes the others one after the other, CODES codes of each at
-a time: many loads in flight, and work only for rows that need it. Where the rows of a program want as many codes as
-ROWS / 8 that want all (clusters far from each other, codes that differ by an ulp: no bound tells those apart) it
-compares the whole block with all of them instead, each number loaded once for the block: no slower then than a search
-without a certificate.
+a time: many loads in flight, and work only for rows that need it. Where the rows of a program want as many codes as two
+of 8 that want all, or four of 32 (clusters far from each other, codes that differ by an ulp: no bound tells those
+apart) it compares the whole block with all of them instead, each number loaded once for the block: no slower then than
+a search without a certificate.
 Ties fall to the lowest index: one row is compared by one loop, in which equal codes give equal sums. Nothing here waits
 for the host; how much there is to do never leaves the device. Reference: aevae_fast/reference.
 """
@@ -131,7 +131,7 @@ def _compare_open(
         )  # fmt: skip
     else:
         s = tl.arange(0, SPLITS)
-        each = tl.cdiv(tiles, splits)
+        each = tl.cdiv(tiles, splits)  # as splits_of has it
         lowest = tl.load(lowest_ptr + s * N + n, mask=s < splits, other=FAR)
         part = tl.min(tl.where((s < splits) & (lowest <= bound), s, SPLITS), 0)
         while part < SPLITS:

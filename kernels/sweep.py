@@ -157,7 +157,7 @@ def kept_so_far(best, second, member, score, tile, tile_mask, GROUP_STEPS: tl.co
 @triton.jit
 def verdict(
     best, second, member, norm, factor, lift, state, bounds_ptr, tile_mask, group_bits, K,
-    BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr, LISTED_SLOTS: tl.constexpr,
+    BLOCK_K: tl.constexpr, GROUP_STEPS: tl.constexpr, ENTRY_SLOTS: tl.constexpr,
 ):  # fmt: skip
     """entry [BLOCK_N] int64 (entries.py), and the least score and its reach, of what `kept_so_far` kept."""
     BLOCK_N: tl.constexpr = best.shape[0]
@@ -199,7 +199,7 @@ def verdict(
     certified = (slots == 1) & alone & ~lost & (state == ORDINARY)
 
     light = (slots <= LISTED) & (slots * group_bits <= LIST_BITS) & ~lost
-    entry = tl.where(light, light_entry(within, group, group_bits), wide_entry(within, reach, LISTED_SLOTS))
+    entry = tl.where(light, light_entry(within, group, group_bits), wide_entry(within, reach, ENTRY_SLOTS))
     entry = tl.where(state == ORDINARY, entry, ALL_CODES)
     entry = tl.where(certified, tl.minimum(code, K - 1).to(tl.int64), entry)
     return tl.where((state == ORDINARY) | (state == BEYOND), entry, -1), lowest, reach

@@ -41,7 +41,7 @@ _LARGE = (
     (64, 1024, 1 << 15),
     (256, 4096, 1 << 12),
     (8, 16384, 1 << 13),
-    (144, 2048, 1 << 13),
+    (144, 4096, 1 << 12),
 )  # D, K, rows: once for each kind
 _TURN = [name for name, (_, _, often) in KINDS.items() for _ in range(often)]
 _DIMS = (1, 2, 2, 3, 3, 4, 4, 5, 6, 8, 8, 12, 16)  # of most rows, few so that there can be many

@@ -41,7 +41,7 @@ class Codes(NamedTuple):
 
     @property
     def narrows(self) -> bool:
-        return self.scheme.narrows(self.tiles)
+        return self.scheme.narrows(len(self.exact))
 
 
 def remedian(sample: Tensor) -> Tensor:

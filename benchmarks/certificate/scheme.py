@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 EXTRA = 8  # columns beside the codes': bias in three parts, three bounds, the lift, a zero
-FEW = 16  # of the rows one in so many must be open for a second sweep in three parts
-MIN_TILES = 16  # of codes, from which on a row whose candidates a list cannot hold is swept again
+NARROWED = 4096  # codes from which on a row whose candidates a list cannot hold is swept again
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,10 @@ class Scheme:
         """Groups in a tile."""
         return self.block_k // (2 * self.steps)
 
-    def narrows(self, tiles: int) -> bool:
-        """Whether a row whose candidates a list cannot hold is swept again, to find its groups within reach: where rows
-        are long and tiles many, so that comparing its slots in every tile would cost more."""
-        return self.segment > 64 and tiles >= MIN_TILES
+    def narrows(self, size: int) -> bool:
+        """Whether a row with more than a list holds is swept again, to find its groups within reach: where codes
+        are long and so many that comparing its slots in every tile would cost more."""
+        return self.segment > 64 and size >= NARROWED
 
     def round(self, value: Tensor) -> Tensor:
         """To the operands' dtype and back: float32."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from . import kinds
 from .codes import Codes, prepare
 from .rescan import candidate_counts
-from .scheme import FEW, Scheme, scheme_for
+from .scheme import Scheme, scheme_for
 from .sweep import VERDICTS, Verdict, sweep
 
 SHAPES = ((64, 1024), (256, 16384), (8, 16384), (16, 1024), (32, 1024), (128, 1024), (128, 8192), (64, 512))  # D, K
@@ -61,27 +61,23 @@ _DATA: dict[str, kinds.Kind] = {
 
 def measure(x: Tensor, codebook: Tensor, scheme: Scheme) -> dict[str, Any]:
     """Shares of rows by verdict, and of those that are "narrowed"; per row the mean number of groups and codes looked
-    at again. Where there are two sweeps, by verdict of each as well: of all rows; of those that come to the second,
-    whose share of all is "rows": none where the first leaves few open."""
+    at again. Where there are two sweeps, by verdict of each as well: of all rows, which is all where few are left open;
+    of those that come to the second, whose share of all is "rows"."""
     codes = prepare(codebook, "euclidean", scheme)
-    step = max(1, _SCORES // len(codes.order))
-    first, kept, second = torch.zeros(3, len(VERDICTS) + 2)
-    left = []
-    for part in x.split(step):
+    first, second, settled = torch.zeros(3, len(VERDICTS) + 2)
+    for part in x.split(max(1, _SCORES // len(codes.order))):
         found = sweep(part, codes)
+        again = found.again & (codes.again is not None)
         first += _tally(found, codes)
-        kept += _tally(found, codes, ~found.again)
-        left.append(part[found.again])
-    again = torch.cat(left)
-    if codes.again is None or len(again) < len(x) // FEW:
-        kept, again = first, again[:0]
-    elif len(again):
-        second = sum((_tally(sweep(part, codes.again), codes.again) for part in again.split(step)), second)
-    result: dict[str, Any] = _shares(kept + second, len(x))
+        settled += _tally(found, codes, ~again)
+        if codes.again and again.any():
+            second += _tally(sweep(part[again], codes.again), codes.again)
+    result: dict[str, Any] = _shares(settled + second, len(x))
     result["narrowed"] = result["wide"] if codes.narrows else 0.0
     if codes.again:
+        left = float(second[: len(VERDICTS)].sum())
         result["first sweep"] = _shares(first, len(x))
-        result["second sweep"] = {"rows": len(again) / len(x), **_shares(second, max(len(again), 1))}
+        result["second sweep"] = {"rows": left / len(x), **_shares(second, max(left, 1.0))}
     return result
 
 

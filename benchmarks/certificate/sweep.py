@@ -23,7 +23,7 @@ CERTIFIED, LIGHT, WIDE, FULL = range(4)
 VERDICTS = ("certified", "light", "wide", "full")
 _NONE = 2**31 - 1
 _LISTED, _LIST_BITS = 6, 60  # groups that a light row can name, and the bits for them
-_ALL = 16  # candidates of a narrowed row that are one code in so many, or more: all are compared
+_CROWDED = 12  # the K-th part of the codes that are compared of all rows, one by one, before all are
 
 
 class Verdict(NamedTuple):
@@ -61,7 +61,8 @@ def sweep(x: Tensor, codes: Codes, product: Product = float32_product) -> Verdic
     kind[rows.heavy] = FULL
     kind[alone] = CERTIFIED
     named = (near & (packed == best)).flatten(0, 1)
-    spread = narrowed(groups, reach, codes) if codes.narrows else near.repeat(tiles, 1)
+    wide = float((kind == WIDE).float().mean())
+    spread = narrowed(groups, reach, codes, wide) if codes.narrows else near.repeat(tiles, 1)
     candidates = named & (kind == LIGHT) | spread & (kind == WIDE) | (kind == FULL)
     # A group of padding alone holds nothing to compare.
     candidates &= (codes.order < len(codes.exact)).unflatten(0, (-1, 2 * scheme.steps)).any(1)[:, None]
@@ -69,11 +70,11 @@ def sweep(x: Tensor, codes: Codes, product: Product = float32_product) -> Verdic
     return Verdict(kind, codes.order[place], candidates, (kind != CERTIFIED) & ~rows.heavy)
 
 
-def narrowed(groups: Tensor, reach: Tensor, codes: Codes) -> Tensor:
+def narrowed(groups: Tensor, reach: Tensor, codes: Codes, wide: float) -> Tensor:
     """[groups, n] bool: those whose least score, groups [groups, n], is within reach [n], the bits of it; all of a row
-    whose candidates are many."""
+    whose candidates are many, the fewer the more rows are wide."""
     within = groups.view(torch.int32) <= reach
-    return within | (within.sum(0) * (2 * codes.scheme.steps * _ALL) >= len(codes.exact))
+    return within | (within.sum(0) * (2 * codes.scheme.steps * _CROWDED * wide) >= len(codes.exact))
 
 
 def _count(hits: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,34 +4,33 @@ import pytest
 import torch
 from torch import Tensor
 
-from aevae_fast.kernels.configuration import NARROWED_TILES
-from aevae_fast.kernels.search import FEW as SWEPT_AGAIN
+from aevae_fast.kernels import configuration
 from benchmarks.certificate import sweep as sweep_file
 from benchmarks.certificate.codes import Codes, prepare
 from benchmarks.certificate.kinds import drawn
 from benchmarks.certificate.rescan import search
-from benchmarks.certificate.scheme import FEW, MIN_TILES, scheme_for
+from benchmarks.certificate.scheme import NARROWED, scheme_for
 from benchmarks.certificate.shares import measure
 from benchmarks.certificate.sweep import CERTIFIED, FULL, WIDE, sweep
 from benchmarks.certificate.truth import Truth
 
-NARROWS = (2048, 144)  # K and D of 16 tiles
+NARROWS = (4096, 144)  # K and D of 32 tiles
 
 
 def test_candidates_of_narrowed_rows() -> None:
     codebook = torch.randn(*NARROWS, generator=torch.Generator().manual_seed(0))
-    for code, copies in ((3, 2), (7, 7), (9, 8)):  # in the same slot of so many tiles
-        codebook[code + 128 * torch.arange(copies)] = codebook[code].clone()
+    for code, copies, apart in ((3, 2, 128), (7, 7, 128), (9, 60, 64)):  # in the same slot of so many tiles, or in two
+        codebook[code + apart * torch.arange(copies)] = codebook[code].clone()
     x = codebook[[1, 3, 7, 9, 11]] + 0.01
     x[4] *= 1e9
     codes = prepare(codebook, "euclidean", scheme_for(144))
     found = sweep(x, codes)
     assert found.kind.tolist() == [CERTIFIED, WIDE, WIDE, WIDE, FULL]
-    assert found.candidates.sum(0).tolist() == [0, 2, 7, 128, 128]  # 8 groups are a sixteenth of all
+    assert found.candidates.sum(0).tolist() == [0, 2, 7, 256, 256]  # 60 groups of three rows in five are too many
     assert search(x, codes).code[:4].tolist() == [1, 3, 7, 9]
-    fewer = sweep(x, prepare(codebook[:1920], "euclidean", scheme_for(144)))
+    fewer = sweep(x, prepare(codebook[:3968], "euclidean", scheme_for(144)))
     assert fewer.kind.tolist() == found.kind.tolist()
-    assert fewer.candidates.sum(0).tolist() == [0, 15, 15, 15, 120]  # a slot in each of 15 tiles
+    assert fewer.candidates.sum(0).tolist() == [0, 31, 31, 62, 248]  # a slot, or two, in each of 31 tiles
 
 
 @pytest.mark.parametrize("name", ["trained", "near ties, trained", "near ties, heavy-tailed"])
@@ -43,30 +42,21 @@ def test_narrowed_rows_need_all_of_their_reach(name: str, monkeypatch: pytest.Mo
     assert Truth(codebook, metric).judge(rows, search(rows, codes).code)[0].wrong == 0
     whole = sweep_file.narrowed
 
-    def short(groups: Tensor, reach: Tensor, codes: Codes) -> Tensor:
-        return whole(groups, groups.amin(0).view(torch.int32), codes)
+    def short(groups: Tensor, reach: Tensor, codes: Codes, wide: float) -> Tensor:
+        return whole(groups, groups.amin(0).view(torch.int32), codes, 0.0)
 
     monkeypatch.setattr(sweep_file, "narrowed", short)
     assert Truth(codebook, metric).judge(rows, search(rows, codes).code)[0].wrong > 5
 
 
 def test_which_searches_narrow() -> None:
-    assert [scheme_for(dim).narrows(16) for dim in (8, 32, 64, 65, 128, 300)] == [False, False, False, True, True, True]
-    assert not scheme_for(300).narrows(15)
-    assert MIN_TILES == NARROWED_TILES
-    assert SWEPT_AGAIN.value == FEW
-    for size, dim, narrows in (
-        (2048, 144, True),
-        (1921, 144, True),
-        (1920, 144, False),
-        (3841, 80, True),
-        (9, 80, False),
-    ):
-        assert prepare(torch.ones(size, dim), "dot", scheme_for(dim)).narrows == narrows
+    assert [scheme_for(dim).narrows(4096) for dim in (8, 64, 65, 128, 300)] == [False, False, True, True, True]
+    assert not prepare(torch.ones(4095, 144), "dot", scheme_for(144)).narrows
+    assert NARROWED == configuration.NARROWED
 
 
 def test_shares_of_narrowed_rows() -> None:
     x, codebook, _ = drawn("trained", 256, *NARROWS)
-    found, fewer = (measure(x, codes, scheme_for(144)) for codes in (codebook, codebook[:1920]))
+    found, fewer = (measure(x, codes, scheme_for(144)) for codes in (codebook, codebook[:3968]))
     assert found["narrowed"] == found["wide"] > 0.1
     assert fewer["narrowed"] == 0 < fewer["wide"]

@@ -1,14 +1,17 @@
 """What the cost model takes from records of machine code and of the certificate."""
 
-import pytest
+import itertools
 
-from aevae_fast.kernels import configuration, narrow
+import pytest
+import torch
+
+from aevae_fast.kernels import configuration, narrow, search
 from benchmarks import search_layout
 from benchmarks.cases import Case
 from benchmarks.cost_model import Demand
 from benchmarks.demands import search_demands, step_demands
 from benchmarks.devices import DEVICES
-from benchmarks.evidence import Again, Counts, Evidence, compared_again, counts, programs_a_processor
+from benchmarks.evidence import SWEPT_AGAIN, Again, Counts, Evidence, compared_again, counts, programs_a_processor
 from benchmarks.predictions import prediction
 from benchmarks.search_layout import Tiles, mask_bytes, narrow_cut, narrow_waves, narrows, search_tiles
 from tests.benchmarks.fake_records import EVIDENCE
@@ -66,10 +69,10 @@ def test_open_rows_are_those_that_were_counted() -> None:
     shares = [share(64, 512, 1.0), share(64, 1024, 2.0), share(256, 16384, 4.0), share(8, 1024, 0.5, parts=3)]
     shares += [share(64, 1024, 9.0, data="photos"), share(64, 1024, 9.0, product="bfloat16")]
     evidence = EVIDENCE._replace(shares=shares)
-    assert compared_again(evidence, 64, 900, 1) == Again(pytest.approx(2 / 40), 2.0)
-    assert compared_again(evidence, 512, 64, 1) == Again(pytest.approx(4 / 40), 4.0)
-    assert compared_again(evidence, 16, 1024, 3) == Again(pytest.approx(0.5 / 40), 0.5)
-    assert compared_again(EVIDENCE, 64, 1024, 1) is None
+    assert compared_again(evidence, 9, 64, 900, 1) == Again(pytest.approx(2 / 40), 2.0)
+    assert compared_again(evidence, 9, 512, 64, 1) == Again(pytest.approx(4 / 40), 4.0)
+    assert compared_again(evidence, 9, 16, 1024, 3) == Again(pytest.approx(0.5 / 40), 0.5)
+    assert compared_again(EVIDENCE, 9, 64, 1024, 1) is None
     counted, assumed = (search_demands(Case(1000, 64, 1024), H100, each) for each in (evidence, EVIDENCE))
     assert counted is not None
     assert assumed is not None
@@ -94,17 +97,18 @@ def test_narrowed_rows_are_swept_again() -> None:
     assert (found.flops, found.issued) == (544 * pairs, 2.0 * pairs)
     assert found.l2 == 544 * 64 * 16384
     assert found.memory == 8192 * (1024 + 24 + 2 * 128)  # 128 tiles of 8 groups, a bit each
-    assert found.launches == 8
-    assert narrow_demand(case, EVIDENCE, narrowed=0.0) == Demand(launches=8)
-    assert narrow_demand(case, EVIDENCE) == Demand(launches=8)  # a record that knows of none
+    assert found.launches == 4
+    assert narrow_demand(case, EVIDENCE, narrowed=0.0) == Demand(launches=4)
+    assert narrow_demand(case, EVIDENCE) == Demand(launches=4)  # a record that knows of none
     step = step_demands(case, H100, EVIDENCE)
     assert step is not None
-    assert step["narrow"] == Demand(launches=8)
+    assert step["narrow"] == Demand(launches=4)
 
 
 def test_searches_that_do_not_narrow() -> None:
-    assert narrow_demand(Case(65536, 256, 1920), EVIDENCE, narrowed=0.125) is None  # 15 tiles
-    assert narrow_demand(Case(65536, 256, 1921), EVIDENCE, narrowed=0.125) is not None
+    assert narrow_demand(Case(65536, 256, 4095), EVIDENCE, narrowed=0.125) is None
+    assert narrow_demand(Case(65536, 256, 4096), EVIDENCE, narrowed=0.125) is not None
+    assert narrow_demand(Case(65536, 256, 1 << 20), EVIDENCE, narrowed=0.125) is None  # too many bits
     assert narrow_demand(Case(1024, 256, 16384), EVIDENCE, narrowed=0.125) is None  # the codebook is split
     assert narrow_demand(Case(65536, 64, 16384), EVIDENCE, narrowed=0.125) is None
     sweep = {name: found for name, found in EVIDENCE.targets["sm_90"].items() if not name.startswith("narrow")}
@@ -121,11 +125,11 @@ def test_streamed_rows_are_narrowed_as_columns() -> None:
 @pytest.mark.parametrize(
     ("dim", "codes", "dtype", "tiles", "waves"),
     [
-        pytest.param(256, 16384, "fp32", Tiles(128, 128, 8, 272), 4, id="as many as there may be"),
+        pytest.param(256, 16384, "fp32", Tiles(128, 128, 8, 272), 2, id="many masks"),
         pytest.param(256, 2048, "fp32", Tiles(128, 128, 8, 272), 1, id="few masks"),
-        pytest.param(256, 8192, "fp32", Tiles(128, 128, 8, 272), 2, id="fp32"),
-        pytest.param(256, 8192, "bf16", Tiles(128, 128, 8, 272), 4, id="x half as large"),
-        pytest.param(256, 8192, "fp32", Tiles(128, 256, 8, 272), 2, id="two bytes for 16 groups, half of the tiles"),
+        pytest.param(256, 8192, "fp32", Tiles(128, 128, 8, 272), 1, id="fp32"),
+        pytest.param(256, 8192, "bf16", Tiles(128, 128, 8, 272), 2, id="x half as large"),
+        pytest.param(256, 8192, "fp32", Tiles(128, 256, 8, 272), 1, id="two bytes for 16 groups, half of the tiles"),
     ],
 )
 def test_masks_stay_small_beside_x(dim: int, codes: int, dtype: str, tiles: Tiles, waves: int) -> None:
@@ -135,12 +139,14 @@ def test_masks_stay_small_beside_x(dim: int, codes: int, dtype: str, tiles: Tile
 def test_narrowing_is_that_of_the_kernels() -> None:
     sizes = search_layout.NARROW_TILES, search_layout.NARROW_WAVES, search_layout.NARROW_SHARE
     assert sizes == (narrow.TILES, narrow.WAVES, narrow.SHARE)
+    assert search.FEW == SWEPT_AGAIN
     for dim in (8, 64, 65, 128, 256, 300):
         for target in ("sm_80", "sm_90", "sm_100", "gfx942"):
             tiles, config = search_tiles(dim, target), configuration.search_config(dim, target)
             assert tiles is not None
-            for count in (15, 16):
-                case = Case(1, dim, count * tiles.block_k)
-                assert narrows(case, tiles) == configuration.narrows(count, config)
+            for codes, dtype in itertools.product((4095, 4096, 16384, 1 << 18), ("fp32", "bf16")):
+                case = Case(1, dim, codes, dtype)
+                x = torch.empty(1, 1, dim, dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype])
+                assert (narrow_waves(case, tiles) if narrows(case, tiles) else 0) == narrow.waves_of(x, codes, config)
             assert mask_bytes(Case(1, dim, tiles.block_k), tiles) == (1 if config.slots <= 8 else 2)
     assert narrow_cut(Case(0, 256, 16384), Tiles(128, 128, 8, 272), 1, 132).pairs == 0

@@ -96,7 +96,8 @@ def test_tiles_are_those_of_the_kernels(dim: int, depth: int) -> None:
 
 def test_the_second_sweep_counts() -> None:
     open_rows = {"data": "N(0, 1)", "product": "float16", "dim": 64, "codes": 1024, "parts": 1}
-    shares = [{**open_rows, "shares": {"certified": 0.99, "codes": 0.2, "second sweep": {"rows": 0.25}}}]
+    shares = [{**open_rows, "shares": {"certified": 0.99, "codes": 0.2, "second sweep": {"rows": 0.25},
+               "first sweep": {"certified": 0.75, "codes": 30.0}}}]  # fmt: skip
     case = Case(65536, 64, 1024)
     assert search_tiles(64, "sm_90", again=True).depth == 256
     assert search_tiles(128, "sm_90", again=True) is None
@@ -105,9 +106,10 @@ def test_the_second_sweep_counts() -> None:
     demands = search_demands(case, H100, EVIDENCE._replace(targets={"sm_90": again}, shares=shares))
     assert demands["second sweep"].memory == 16384 * (256 + 12) + 512 * 1024
     assert demands["second sweep"].flops == 512 * 16896 * 1024  # one round of 132 programs
-    shares[0]["shares"]["second sweep"]["rows"] = 0.0
+    shares[0]["shares"]["second sweep"]["rows"] = 0.06  # too few
     demands = search_demands(case, H100, EVIDENCE._replace(targets={"sm_90": again}, shares=shares))
     assert demands["second sweep"] == Demand(memory=512 * 1024)  # a launch, and its columns
+    assert demands["settle"].l2 == 30 * 65536 * 4 * 64
 
 
 def test_rows_that_are_streamed_are_read_for_each_tile() -> None:

@@ -11,13 +11,14 @@ from .cases import check_indices
 
 # Tiles so small that a small codebook has many.
 TILE = configuration.Tile(32, 64, 0, 8, 4, 2)
-SIZE = 64 * (configuration.NARROWED_TILES + 1) - 9
+SIZE = 64 * 17 - 9
 
 
 @pytest.fixture
-def in_one_part(monkeypatch):
-    """Few rows split the codebook, and are not narrowed then."""
+def narrowed(monkeypatch):
+    """Few rows split the codebook, and few codes are compared as they are; not here."""
     monkeypatch.setattr(search, "splits_of", lambda rows, tiles, *_: (1, tiles))
+    monkeypatch.setattr(narrow, "NARROWED", SIZE)
 
 
 def config_of(dimension: int, streamed: bool = False) -> configuration.SearchConfig:
@@ -46,7 +47,7 @@ def wide(entry: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_wide_rows_get_their_code(dtype, streamed, in_one_part, monkeypatch, device):
+def test_wide_rows_get_their_code(dtype, streamed, narrowed, monkeypatch, device):
     x, codebook = crowds(90, 96, 4, device)
     x, config = x.to(dtype), config_of(96, streamed)
     after = entries(x, codebook, config)
@@ -61,15 +62,24 @@ def test_wide_rows_get_their_code(dtype, streamed, in_one_part, monkeypatch, dev
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "dot"])
-def test_waves_give_the_same(metric, in_one_part, monkeypatch, device):
+def test_waves_give_the_same(metric, narrowed, monkeypatch, device):
     x, codebook = crowds(90, 96, 4, device)
     config, one = config_of(96), nearest_code(x, codebook, metric, config_of(96))
     check_indices(one, x, codebook, metric)
-    monkeypatch.setattr(narrow, "SHARE", 1 << 20)  # a wave is a block of rows, then
+    monkeypatch.setattr(narrow, "SHARE", 80)
+    assert narrow.waves_of(x, SIZE, config) == 4
+    monkeypatch.setattr(narrow, "GROUPS", 16)  # and a row's groups, and rows, take turns
+    monkeypatch.setattr(narrow, "PROGRAMS", 3)
     assert torch.equal(nearest_code(x, codebook, metric, config), one)
 
 
-def test_a_row_that_reaches_much_is_left_to_all_codes(in_one_part, device):
-    x, codebook = crowds(2, 96, 3 * SIZE // (16 * narrow.CROWDED.value), device)
+def test_a_row_that_reaches_much_is_left_to_all_codes(narrowed, device):
+    x, codebook = crowds(2, 96, 12, device)
     assert (entries(x, codebook, config_of(96)) == ALL_CODES.value).all()
     check_indices(nearest_code(x, codebook, config=config_of(96)), x, codebook)
+
+
+def test_bits_that_would_take_much_memory_are_not_kept(device):
+    config = configuration.search_config(128, "sm_90")
+    assert narrow.waves_of(torch.empty(4, 4, 128), 1 << 14, config) > 0
+    assert narrow.waves_of(torch.empty(4, 4, 128), 1 << 20, config) == 0

@@ -180,6 +180,7 @@ def test_a_measured_table_takes_the_place_of_the_built_in_one(tmp_path, monkeypa
 @pytest.mark.parametrize("data", ["normal", "clusters", "duplicated"])
 def test_a_second_sweep_of_what_the_first_leaves_open(data, as_on, monkeypatch, device):
     as_on("sm_90")
+    monkeypatch.setattr(search, "FEW", 0)
     torch.manual_seed(5)
     codebook = torch.randn(600, 64)
     if data == "clusters":
@@ -200,9 +201,10 @@ def test_a_second_sweep_of_what_the_first_leaves_open(data, as_on, monkeypatch, 
     check_indices(nearest_code(x, codebook), x, codebook)
 
 
-def test_wide_rows_of_a_second_sweep(as_on, in_one_part, device):
+def test_wide_rows_of_a_second_sweep(as_on, in_one_part, monkeypatch, device):
     """Its tiles are half as long: what lies in the second half of a first sweep's tile is not forgotten."""
     as_on("sm_90")
+    monkeypatch.setattr(search, "FEW", 0)
     torch.manual_seed(6)
     codebook, x = 3 * torch.randn(1024, 64), torch.randn(1, 40, 64)
     halves = torch.arange(1024).view(4, 2, 128)[:, 1].flatten()
@@ -217,13 +219,18 @@ def test_few_open_rows_are_not_swept_again(as_on, monkeypatch, device):
     as_on("sm_90")
     torch.manual_seed(5)
     codebook, x = torch.randn(600, 64), torch.randn(1, 640, 64)
-    config = search.search_config(64, "sm_90")
-    for n in range(30):  # one fewer than a sixteenth and its own few
+    for n in range(30):
         codebook[n + 300] = 2 * x[0, n] - codebook[n]
-    once = search.sweep(x, codebook, "euclidean", torch.empty(1, 640, dtype=torch.int64), config._replace(again=None))
-    twice = search.sweep(x, codebook, "euclidean", torch.empty(1, 640, dtype=torch.int64), config)
-    assert 0 < (once.entry < -1).sum() < 40
-    assert torch.equal(once.entry, twice.entry)
+    config = search.search_config(64, "sm_90")
+
+    def entries(config: configuration.SearchConfig) -> torch.Tensor:
+        return search.sweep(x, codebook, "euclidean", torch.empty(1, 640, dtype=torch.int64), config).entry[0]
+
+    once = entries(config._replace(again=None))
+    monkeypatch.setattr(search, "FEW", int((once < -1).sum()) + 1)
+    assert torch.equal(entries(config), once)
+    monkeypatch.setattr(search, "FEW", int((once < -1).sum()))
+    assert not torch.equal(entries(config), once)
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 64])
