@@ -31,7 +31,9 @@ def wrong(x: torch.Tensor, codebook: torch.Tensor, found: torch.Tensor) -> int:
 
 
 @pytest.mark.parametrize(
-    ("dimension", "size"), [(4, 256), (8, 1024), (16, 1024), (32, 512), (64, 1024), (256, 512)], ids=str
+    ("dimension", "size"),
+    [(4, 256), (8, 1024), (16, 1024), (32, 512), (64, 1024), (256, 512), (128, 8192), (256, 4096)],
+    ids=str,
 )
 @pytest.mark.parametrize("data", ["normal", "near ties", "clusters"])
 def test_a_million_rows(data: str, dimension: int, size: int) -> None:
@@ -45,11 +47,13 @@ def test_a_million_rows(data: str, dimension: int, size: int) -> None:
     assert wrong(x, codebook, functional.nearest_code(x, codebook, impl="triton")) == 0
 
 
-def test_a_second_run_gives_the_same_bits() -> None:
-    """Rows are listed for the second sweep in an order that varies; their codes do not."""
+@pytest.mark.parametrize(("dimension", "size"), [(64, 1024), (256, 4096)], ids=str)
+def test_a_second_run_gives_the_same_bits(dimension: int, size: int) -> None:
+    """Rows are listed for a second sweep in an order that varies; their codes do not."""
     torch.manual_seed(1)
-    codebook = torch.randn(128, 64, device=CUDA).repeat(8, 1) + 0.01 * torch.randn(1024, 64, device=CUDA)
-    x = codebook[torch.randint(1024, (ROWS,), device=CUDA)] + 0.05 * torch.randn(ROWS, 64, device=CUDA)
+    codebook = torch.randn(128, dimension, device=CUDA).repeat(size // 128, 1)
+    codebook += 0.01 * torch.randn(size, dimension, device=CUDA)
+    x = codebook[torch.randint(size, (ROWS,), device=CUDA)] + 0.05 * torch.randn(ROWS, dimension, device=CUDA)
     first = functional.nearest_code(x, codebook, impl="triton")
     for _ in range(5):
         assert torch.equal(functional.nearest_code(x, codebook, impl="triton"), first)
