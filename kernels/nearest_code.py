@@ -1,7 +1,7 @@
 """Nearest code of each row: indices[n] = argmin_k dist(x[n], codebook[k]), exact, ties to the lowest index.
 
 Launches: the codebook made ready and the sweep (search.py), where D is 33 to 64 another for what stays open; two for
-what D > 64 and many codes leave wide, in up to four waves (narrow.py); what is open still is compared exactly
+what D > 64 and many codes leave wide, in up to eight waves (narrow.py); what is open still is compared exactly
 (settle.py). Reference: aevae_fast/reference.
 """
 

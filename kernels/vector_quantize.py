@@ -8,7 +8,7 @@ Neither the [N, K] distances nor an fp32 or permuted copy of x is built. x in fp
 through its strides; codebook, errors and sums in fp32, one partial sum a program, so that two runs agree bit for bit.
 A masked row gets index -1, zeros and no error; a row with a non-finite entry index -1, NaNs and a NaN error.
 
-Launches: the codebook made ready, the sweeps (search.py), and one that settles open rows, gathers and sums; of x
+Launches: the codebook made ready, the sweeps (search.py, narrow.py), one that settles open rows, gathers and sums; of x
 are read N·D·b twice and N·D·b written, 8·N read and written of indices. The backward reads x, the upstream gradient and
 8·N of indices and writes a gradient, 3·N·D·b. Reference: aevae_fast/reference.
 """
