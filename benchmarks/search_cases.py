@@ -44,7 +44,7 @@ def search_case(
               "first": "i32"}  # fmt: skip
     if kernel == "narrow":
         return _sweep(name, narrow._narrow_kernel, common | groups | _sweep_arguments(config, metric), config,
-                      narrow.WARPS)  # fmt: skip
+                      narrow.warps_of(config))  # fmt: skip
     common |= {
         "codes_ptr": "*fp32", "K": "i32", "EUCLIDEAN": metric == "euclidean",
         "BLOCK_D": settle.dimensions_of(dimension), "CODES": settle.CODES,

@@ -29,8 +29,6 @@ from .settle import NO_INDEX, compare_codes, least
 from .split_rows import load_bounds
 from .sweep import group_minima, tile_scores
 
-# Of a program, whatever the first sweep takes: rows from anywhere take more registers, for their addresses.
-WARPS = 8
 # Tiles of a program, so that few rows still meet many programs.
 TILES = 16
 # Rows that would take more waves are not narrowed.
@@ -159,6 +157,11 @@ def waves_of(x: torch.Tensor, size: int, config: SearchConfig) -> int:
     return waves if waves <= WAVES else 0
 
 
+def warps_of(config: SearchConfig) -> int:
+    """Of the sweep: rows from anywhere take registers for their addresses, where they stay on the chip."""
+    return max(8, config.num_warps) if config.descriptors else config.num_warps
+
+
 def _bits(config: SearchConfig) -> torch.dtype:
     return torch.uint8 if config.slots <= 8 else torch.int16
 
@@ -178,7 +181,7 @@ def narrow(
             rows, groups, total, length, dimension, of.tiles, TILES, first, len(columns.extremes), *x.stride(),
             columns.kappa, METRIC=metric, SEGMENT=config.segment, COLUMNS=config.columns, BLOCK_N=config.block_n,
             BLOCK_K=config.block_k, BLOCK_D=config.block_d, LANES=config.lanes, GROUP_STEPS=config.group_steps,
-            EXTRA=EXTRA, DESCRIPTORS=config.descriptors, num_warps=WARPS, num_stages=config.num_stages,
+            EXTRA=EXTRA, DESCRIPTORS=config.descriptors, num_warps=warps_of(config), num_stages=config.num_stages,
             enable_fp_fusion=True,
         )  # fmt: skip
         _settle_wide_kernel[(min(wave, PROGRAMS),)](
