@@ -42,6 +42,9 @@ def search_demands(case: Case, device: Device, evidence: Evidence, gathers: bool
     sweep = cut(case, tiles, programs_a_processor(found, tiles.num_warps, device.shared), device.processors)
     again, column_bytes = _again(case, tiles, evidence), 2 * tiles.depth
     entries = 8 * rows if sweep.splits == 1 else (8 + 4 + 4) * rows * sweep.splits  # and lowest and reach of each split
+    compared = again.codes
+    if sweep.splits > 1:  # what is narrowed elsewhere compares its slots in every tile of a part
+        compared += again.narrowed * _GROUPS_OF_OPEN_ROW * tiles.of(case) / sweep.splits * tiles.group
     prepare = Demand(memory=4 * codes * dim + column_bytes * codes)
     swept = x
     if tiles.streamed:
@@ -54,7 +57,7 @@ def search_demands(case: Case, device: Device, evidence: Evidence, gathers: bool
         "sweep": _swept(tiles, found, sweep)._replace(memory=swept + entries),
         "settle": Demand(
             memory=entries + (2 * x + 8 * rows if gathers else again.rows * (x + 8 * rows)),
-            l2=again.codes * rows * 4 * dim,
+            l2=compared * rows * 4 * dim,
         ),
     }
 

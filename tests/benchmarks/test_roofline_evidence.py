@@ -115,6 +115,14 @@ def test_searches_that_do_not_narrow() -> None:
     assert narrow_demand(Case(65536, 256, 16384), Evidence({"sm_90": sweep}), narrowed=0.125) is None
 
 
+def test_wide_rows_of_a_codebook_in_parts_meet_their_slots_in_a_part() -> None:
+    entry = {"data": "N(0, 1)", "product": "float16", "dim": 256, "codes": 16384, "parts": 1}
+    shares = [entry | {"shares": {"certified": 0.5, "codes": 3.0, "narrowed": 0.125}}]
+    demands = search_demands(Case(1024, 256, 16384), H100, EVIDENCE._replace(shares=shares))
+    assert demands is not None
+    assert demands["settle"].l2 == (3.0 + 0.125 * 2 * 8 * 16) * 1024 * 4 * 256  # 16 parts of 8 tiles
+
+
 def test_streamed_rows_are_narrowed_as_columns() -> None:
     found = narrow_demand(Case(65536, 300, 4096), EVIDENCE, narrowed=0.125)
     assert found is not None
