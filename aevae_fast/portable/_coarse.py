@@ -123,9 +123,7 @@ class _Look:
             part = slice(p, p + _STEP)
             gathered = columns.index_select(0, group[part]).view(-1, _GROUP, width)
             torch.sum(gathered.mul_(rows.index_select(0, row[part])[:, None]), 2, out=self.lower[part])
-        norm, slack = codes.norms[self.code], 2 * (width * 2.0**-126)
-        upper = self.lower + 2 * codes.a * norm * (rows[row, -1][:, None] + norm) + slack
-        self.upper = upper.amin(1)
+        self.upper = codes.above(self.lower, codes.norms[self.code], rows[row, -1][:, None]).amin(1)
 
     def passing(self, upper: Tensor) -> Tensor:
         return ~(self.lower > upper[self.row, None])  # "not greater" keeps what overflowed to NaN

@@ -36,7 +36,7 @@ def on_threads(make_worker: Callable[[], Callable[[Block], None]], blocks: Seque
     if threads == 1 or len(blocks) < 2 * threads:
         run()
         return
-    with _one_thread_each(), ThreadPoolExecutor(threads) as pool:  # made anew: threads do not outlive a fork
+    with one_thread_each(), ThreadPoolExecutor(threads) as pool:  # made anew: threads do not outlive a fork
         for done in [pool.submit(run) for _ in range(threads)]:
             done.result()
 
@@ -50,8 +50,10 @@ def threads_for(x: Tensor) -> int:
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """One thread inside each operation, of threads that start now and of the BLAS; as it was afterwards."""
+def one_thread_each() -> Iterator[None]:
+    """One thread inside each operation, of threads that start now and of the BLAS; as it was afterwards. Also for what
+    comes just before `on_threads`: the threads of an operation spin on for milliseconds, on the cores that are needed.
+    """
     global _inside, _usual
     with _lock:
         _usual = _usual if _inside else torch.get_num_threads()
