@@ -35,7 +35,7 @@ def _compare(x: Tensor, codebook: Tensor, codes: Codes, metric: str) -> Tensor:
     if len(x) * size * dim <= _ELEMENTS:  # so few that to choose candidates would cost more than to compare all
         return _distances(x, codebook, metric).argmin(1)
     if dim <= _LOW:
-        return _among_all(x, codebook, metric)
+        return _among_shared(x, codebook, torch.arange(size, device=x.device), metric)
     rows = load_rows(x[None], codes, Workspace(codes, len(x)))
     lower = product(codes.columns[:size], rows)
     upper = codes.above(lower, codes.norms[:size, None], rows[:, -1]).amin(0)
@@ -44,32 +44,6 @@ def _compare(x: Tensor, codebook: Tensor, codes: Codes, metric: str) -> Tensor:
     if int(reach.sum()) * _DENSE.get(metric, 2) >= len(x) * len(shared):
         return _among_shared(x, codebook, shared, metric)
     return _among_candidates(x, codebook, reach, metric)
-
-
-def _among_all(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
-    """Every row with every code → indices [n]."""
-    numbers = torch.arange(len(codebook), device=x.device)
-    if metric != "euclidean":
-        return _among_shared(x, codebook, numbers, metric)
-    indices, alone = _by_differences(x, codebook, numbers.float())
-    indices[~alone] = _among_shared(x[~alone], codebook, numbers, metric)
-    return indices
-
-
-def _by_differences(x: Tensor, codebook: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest code [n] int64 by Σ(x - c)² in float32, and whether no other can be as near [n] bool. Those sums are
-    off by less than (D + 3)·2⁻²⁴ of themselves, however far the data is from zero: this decides most rows in half the
-    time of float64. A dimension at a time, which is faster than `torch.cdist` where they are few."""
-    dim = x.shape[1]
-    distance = x.new_zeros(len(x), len(codebook))
-    difference = torch.empty_like(distance)
-    for row, code in zip(x.T, codebook.T.contiguous(), strict=True):
-        torch.sub(row[:, None], code, out=difference)
-        distance.addcmul_(difference, difference)
-    least = distance.amin(1, keepdim=True)
-    indices = torch.le(distance, least, out=difference).mul_(numbers).amax(1, keepdim=True).long()
-    others = distance.scatter_(1, indices, torch.inf).amin(1)
-    return indices[:, 0], others > least[:, 0] * (1 + (dim + 6) * 2.0**-23) + dim * 2.0**-125  # squares that underflow
 
 
 def _among_shared(x: Tensor, codebook: Tensor, shared: Tensor, metric: str) -> Tensor:
