@@ -16,7 +16,14 @@ _DENSE = {"euclidean": 12}  # pairs that compared all with all take no longer th
 
 def few_rows(codes: Codes, threads: int) -> int:
     """Rows that `resolve` takes at a time: it has their scores against all codes at once, on each thread."""
-    return max(1, min(512, _SCORES // (2 * threads) // len(codes.columns)))
+    scores = _SCORES // (2 * resolving_threads(codes, threads))
+    return max(1, min(512, scores // len(codes.columns)))
+
+
+def resolving_threads(codes: Codes, threads: int) -> int:
+    """Of `threads`, how many to call `resolve` on. Distances of few dimensions are two long operations a call, which
+    use PyTorch's threads as well as threads of their own could."""
+    return 1 if len(codes.shift) <= _LOW else threads
 
 
 def resolve(x: Tensor, codebook: Tensor, codes: Codes, metric: str) -> Tensor:

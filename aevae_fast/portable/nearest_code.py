@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from ._product import full_precision
-from ._resolve import few_rows, resolve
+from ._resolve import few_rows, resolve, resolving_threads
 from ._rows import row_blocks
-from ._search import Workspace, block_rows, load_rows, prepare, search
+from ._search import Codes, Workspace, block_rows, load_rows, prepare, search
 from ._threads import on_threads, threads_for
+
+_SAMPLE = 64  # rows that tell whether to search
 
 
 def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
@@ -22,23 +24,15 @@ def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
     threads = threads_for(x)
     rows = block_rows(codes, threads)
     indices = torch.empty(x.shape[:2], dtype=torch.int64, device=x.device)
-    certified = torch.empty(x.shape[:2], dtype=torch.bool, device=x.device)
+    certified = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
 
     def make_worker() -> Callable[[tuple[slice, slice]], None]:
         workspace = Workspace(codes, rows)
-        passed_over = due = 0  # blocks that go to the exact comparison unseen: since the last look, and before the next
 
         def work(block: tuple[slice, slice]) -> None:
-            nonlocal passed_over, due
-            if passed_over < due:
-                passed_over += 1
-                certified[block] = False
-                return
             part = x[block]
-            loaded = load_rows(part, codes, workspace)
-            index, alone = search(loaded, codes, workspace)
+            index, alone = search(load_rows(part, codes, workspace), codes, workspace)
             indices[block], certified[block] = index.view(part.shape[:2]), alone.view(part.shape[:2])
-            passed_over, due = 0, 2 * due + 1 if _in_vain(loaded, alone) else 0
 
         return work
 
@@ -47,17 +41,24 @@ def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
         indices[batch, row] = resolve(x[batch, row].float(), codebook, codes, metric)
 
     with full_precision(x.device):
-        on_threads(make_worker, list(row_blocks(x, rows)), threads)
+        if not _in_vain(x, codes):
+            on_threads(make_worker, list(row_blocks(x, rows)), threads)
         doubtful = torch.nonzero(~certified)
-        on_threads(lambda: settle, doubtful.split(few_rows(codes, threads)), threads)
+        on_threads(lambda: settle, doubtful.split(few_rows(codes, threads)), resolving_threads(codes, threads))
     return indices
 
 
-def _in_vain(rows: Tensor, alone: Tensor) -> bool:
-    """Whether the search has left three of four rows open, as between clusters that no shift centres: then it only adds
-    to the time of the exact comparison, and what comes next is spared it; twice as much each time, so that little goes
-    astray where one block is unlike the others. Rows of zeros and those that are not finite cost no comparison."""
-    if rows.device.type != "cpu" or 4 * int(alone.sum()) >= len(alone):
+def _in_vain(x: Tensor, codes: Codes) -> bool:
+    """Whether the search would leave half of the rows open, as between clusters that no shift centres, by a sample of
+    them: then it takes longer than what it saves of the exact comparison. Rows of zeros and those that are not finite
+    cost no comparison."""
+    total = x.shape[0] * x.shape[1]
+    if x.device.type != "cpu" or total < 8 * _SAMPLE:
         return False
+    place = torch.arange(_SAMPLE) * total // _SAMPLE
+    rows = x[place // x.shape[1], place % x.shape[1]]
+    workspace = Workspace(codes, _SAMPLE)
+    rows = load_rows(rows[None], codes, workspace)
+    _, alone = search(rows, codes, workspace)
     length = rows[:, -1]
-    return 4 * int(((length > 0) & (length < torch.inf) & ~alone).sum()) > 3 * len(alone)
+    return 2 * int(((length > 0) & (length < torch.inf) & ~alone).sum()) > _SAMPLE

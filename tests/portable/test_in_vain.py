@@ -12,54 +12,61 @@ from aevae_fast.portable.nearest_code import nearest_code
 from tests.exactness import distances64
 
 MODULE = sys.modules[nearest_code.__module__]
-ROWS, BLOCKS = 64, 32
+SAMPLE = MODULE._SAMPLE
+ROWS = 2048
 
 
 @pytest.fixture
 def searched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The rows of each search, in blocks of 64 on one thread."""
+    """The rows of each search, on one thread; the first is of the sample."""
     seen: list[int] = []
     monkeypatch.setattr(MODULE, "threads_for", lambda x: 1)
-    monkeypatch.setattr(MODULE, "block_rows", lambda codes, threads: ROWS)
     monkeypatch.setattr(MODULE, "search", lambda rows, *rest: (seen.append(len(rows)), search(rows, *rest))[1])
     return seen
 
 
-def all_open(dim: int) -> tuple[Tensor, Tensor]:
+def all_open(dim: int, rows: int = ROWS) -> tuple[Tensor, Tensor]:
     """Two clusters of codes, and every row beside the one that the shift is not in."""
     torch.manual_seed(0)
     side = torch.where(torch.arange(200) % 20 < 11, 1000.0, -1000.0)[:, None]
-    return -1000 + 1e-3 * torch.randn(BLOCKS * ROWS, dim), side + 1e-3 * torch.randn(200, dim)
+    return -1000 + 1e-3 * torch.randn(rows, dim), side + 1e-3 * torch.randn(200, dim)
 
 
+def beside_the_shift(codebook: Tensor) -> Tensor:
+    return codebook[torch.arange(ROWS) % 20 % 11] + 1e-3 * torch.randn(ROWS, codebook.shape[1])
+
+
+@pytest.mark.parametrize("shape", [(1, ROWS), (ROWS, 1), (32, ROWS // 32)])
 @pytest.mark.parametrize("dim", [8, 40])
-def test_after_searches_in_vain_ever_more_blocks_go_straight_to_the_exact_comparison(
-    dim: int, searched: list[int]
+def test_rows_of_which_a_sample_stays_open_go_straight_to_the_exact_comparison(
+    dim: int, shape: tuple[int, int], searched: list[int]
 ) -> None:
     x, codebook = all_open(dim)
     x[5], x[-1, 0] = torch.inf, torch.nan
-    found = nearest_code(x[None], codebook, "euclidean")[0]
-    assert len(searched) == 5  # blocks 0, 2, 6, 14 and 30
+    found = nearest_code(x.view(*shape, dim), codebook, "euclidean").flatten()
+    assert searched == [SAMPLE]
     assert found[[5, -1]].tolist() == [-1, -1]
     kept = found >= 0
     assert int(kept.sum()) == len(x) - 2
     assert torch.equal(found[kept], distances64(x[kept], codebook, "euclidean").argmin(1))
 
 
-def test_each_thread_passes_over_its_own_blocks(searched: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MODULE, "threads_for", lambda x: 3)
-    x, codebook = all_open(8)
+@pytest.mark.parametrize(("open_share", "searches"), [(0.3, True), (0.7, False)])
+def test_half_of_the_rows_decides(open_share: float, searches: bool, searched: list[int]) -> None:
+    """Wherever they stand: the sample is from all over."""
+    hard, codebook = all_open(8)
+    x = beside_the_shift(codebook)
+    x[: int(open_share * ROWS)] = hard[: int(open_share * ROWS)]
     found = nearest_code(x[None], codebook, "euclidean")[0]
-    assert 3 <= len(searched) <= 12
+    assert searched[0] == SAMPLE
+    assert sum(searched[1:]) == (ROWS if searches else 0)
     assert torch.equal(found, distances64(x, codebook, "euclidean").argmin(1))
 
 
-def test_one_block_that_is_open_costs_the_next_one_its_search(searched: list[int]) -> None:
-    hard, codebook = all_open(8)
-    x = codebook[torch.arange(BLOCKS * ROWS) % 20 % 11] + 1e-3 * torch.randn(BLOCKS * ROWS, 8)  # beside the shift
-    x[3 * ROWS : 4 * ROWS] = hard[:ROWS]
+def test_so_few_rows_that_a_sample_would_cost_much_are_searched(searched: list[int]) -> None:
+    x, codebook = all_open(8, 8 * SAMPLE - 1)
     found = nearest_code(x[None], codebook, "euclidean")[0]
-    assert len(searched) == BLOCKS - 1
+    assert sum(searched) == len(x)
     assert torch.equal(found, distances64(x, codebook, "euclidean").argmin(1))
 
 
@@ -68,11 +75,11 @@ def test_rows_that_cost_no_comparison_are_not_held_against_the_search(
     metric: str, idle: float, searched: list[int]
 ) -> None:
     torch.manual_seed(0)
-    x, codebook = torch.randn(BLOCKS * ROWS, 8), torch.randn(50, 8)
-    x[: 8 * ROWS] = idle
+    x, codebook = torch.randn(ROWS, 8), torch.randn(50, 8)
+    x[: ROWS // 2] = idle
     x[::5] = idle
     nearest_code(x[None], codebook, metric)
-    assert searched == [ROWS] * BLOCKS
+    assert sum(searched[1:]) == ROWS
 
 
 @pytest.mark.parametrize("coarse", [False, True], ids=["float32", "bfloat16"])
