@@ -27,6 +27,21 @@ class Case(NamedTuple):
         return x.to(DTYPES[self.dtype]), torch.randn(self.codes, self.dim, generator=generator, device=device)
 
 
+class OpenCase(Case):
+    """A search in which no row is certified: two clusters of codes, each far smaller than the way between them, and
+    all rows beside the one that no shift centres. No bound tells its codes apart, nearly half of all."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.dim}x{self.codes}-open-{self.dtype}"
+
+    def draw(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        x, codebook = super().draw(device)
+        side = torch.where(torch.arange(self.codes, device=device) % 20 < 11, 1000.0, -1000.0)
+        return (-1000 + 1e-3 * x.float()).to(x.dtype), side[:, None] + 1e-3 * codebook
+
+
 class LatentCase(NamedTuple):
     """N means and as many log-variances of size D."""
 
@@ -118,6 +133,8 @@ def parse(text: str) -> AnyCase:
     rows, dim, *codes = map(int, sizes.split("x"))
     if components == ["entries"]:
         return ScalarCase(rows, dim, dtype)
+    if components == ["open"]:
+        return OpenCase(rows, dim, codes[0], dtype)
     if components:
         return MixtureCase(rows, dim, int(components[0]), dtype)
     if len(codes) == 2:

@@ -3,9 +3,20 @@ scalar quantizers, memory; and searches along N, D and K, for the plots."""
 
 from typing import Any
 
-from .case_types import DTYPES, AnyCase, Case, LatentCase, MixtureCase, ResidualCase, ScalarCase, parse
+from .case_types import DTYPES, AnyCase, Case, LatentCase, MixtureCase, OpenCase, ResidualCase, ScalarCase, parse
 
-__all__ = ["ALL", "DTYPES", "AnyCase", "Case", "LatentCase", "MixtureCase", "ResidualCase", "ScalarCase", "parse"]
+__all__ = [
+    "ALL",
+    "DTYPES",
+    "AnyCase",
+    "Case",
+    "LatentCase",
+    "MixtureCase",
+    "OpenCase",
+    "ResidualCase",
+    "ScalarCase",
+    "parse",
+]
 
 
 def along(base: Case, rows: range, dims: range, codes: range) -> list[Case]:
@@ -30,6 +41,11 @@ SEARCH = {
     "cpu": [Case(16384, 64, 512), Case(16384, 64, 1024), Case(4096, 256, 16384), Case(16384, 8, 16384)],
     "cuda": [Case(*sizes, dtype) for sizes in _GPU for dtype in DTYPES],
     "smoke": _SMOKE,
+}
+OPEN = {
+    "cpu": [OpenCase(4096, 8, 1024), OpenCase(4096, 64, 1024), OpenCase(1024, 256, 4096)],
+    "cuda": [OpenCase(65536, 8, 16384), OpenCase(65536, 64, 1024), OpenCase(65536, 256, 16384)],
+    "smoke": [OpenCase(300, 8, 50)],
 }
 STEP = {
     "cpu": [Case(16384, 64, 1024)],
@@ -83,6 +99,7 @@ RESIDUAL = {
 }
 ALL: tuple[dict[str, list[Any]], ...] = (
     SEARCH,
+    OPEN,
     STEP,
     LATENT,
     MIXTURE,

@@ -12,6 +12,7 @@ from . import (
     cosine_providers,
     latent_providers,
     mixture_providers,
+    open_providers,
     residual_providers,
     scalar_providers,
     search_providers,
@@ -110,6 +111,7 @@ class _Kind(NamedTuple):
 _KINDS = {
     "search": _Kind(search_providers.PROVIDERS, search_work, _refuse_wrong_codes),
     "sweep": _Kind(search_providers.SWEEP, search_work, _refuse_wrong_codes, SWEEP_BUDGETS),
+    "open search": _Kind(open_providers.PROVIDERS, search_work, _refuse_wrong_codes),
     "step": _Kind(step_providers.PROVIDERS, step_work, _refuse_wrong_codes),
     "cosine search": _Kind(cosine_providers.PROVIDERS, search_work, cosine_providers.refuse_wrong),
     "residual step": _Kind(residual_providers.STEPS, residual_step_work, residual_providers.refuse_wrong),

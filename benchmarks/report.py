@@ -23,6 +23,7 @@ BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 _PREDICTED = "H100"  # while no GPU was measured
 _TITLES = {
     "search": "Nearest code",
+    "open search": "Nearest code where no row is certified: two clusters far apart, each small",
     "step": "Training step: forward, backward, EMA update",
     "cosine search": "Nearest code by cosine",
     "residual step": "Training step of a residual quantizer, Q stages",

@@ -13,7 +13,7 @@ import triton.language as tl
 
 from .configuration import SearchConfig
 from .rows import after, row_pointers
-from .search import sweep
+from .search import Swept, sweep
 from .settle import settled
 
 
@@ -40,14 +40,18 @@ def nearest_code(
     x: torch.Tensor, codebook: torch.Tensor, metric: str = "euclidean", config: SearchConfig | None = None
 ) -> torch.Tensor:
     """Indices [B, S] int64 of the nearest code to each row of x [B, S, D]; -1 for rows with a non-finite entry."""
-    batch, length, dimension = x.shape
-    indices = torch.empty((batch, length), dtype=torch.int64, device=x.device)
+    indices = torch.empty(x.shape[:2], dtype=torch.int64, device=x.device)
     if indices.numel() == 0:
         return indices
-    swept = sweep(x, codebook, metric, indices, config)
-    total = indices.numel()
+    settle(x, sweep(x, codebook, metric, indices, config), len(codebook), indices)
+    return indices
+
+
+def settle(x: torch.Tensor, swept: Swept, size: int, indices: torch.Tensor) -> None:
+    """Write to `indices` [B, S] int64 the nearest of so many codes to each row of x [B, S, D]."""
+    batch, length, dimension = x.shape
+    total = batch * length
     _settle_kernel[(triton.cdiv(total, swept.constants["ROWS"]),)](
         x, swept.entry, swept.lowest, swept.reach, swept.codes, indices,
-        total, length, codebook.shape[0], dimension, *swept.sizes, *x.stride(), **swept.constants,
+        total, length, size, dimension, *swept.sizes, *x.stride(), **swept.constants,
     )  # fmt: skip
-    return indices

@@ -42,18 +42,18 @@ def _compare(x: Tensor, codebook: Tensor, codes: Codes, metric: str) -> Tensor:
     if len(x) * size * dim <= _ELEMENTS:  # so few that to choose candidates would cost more than to compare all
         return _distances(x, codebook, metric).argmin(1)
     if dim <= _LOW:
-        return _among_shared(x, codebook, torch.arange(size, device=x.device), metric)
+        return among_shared(x, codebook, torch.arange(size, device=x.device), metric)
     rows = load_rows(x[None], codes, Workspace(codes, len(x)))
     lower = product(codes.columns[:size], rows)
     upper = codes.above(lower, codes.norms[:size, None], rows[:, -1]).amin(0)
     reach = ~(lower > upper)  # "not greater" keeps what overflowed to NaN
     shared = torch.nonzero(reach.any(1))[:, 0]
     if int(reach.sum()) * _DENSE.get(metric, 2) >= len(x) * len(shared):
-        return _among_shared(x, codebook, shared, metric)
+        return among_shared(x, codebook, shared, metric)
     return _among_candidates(x, codebook, reach, metric)
 
 
-def _among_shared(x: Tensor, codebook: Tensor, shared: Tensor, metric: str) -> Tensor:
+def among_shared(x: Tensor, codebook: Tensor, shared: Tensor, metric: str) -> Tensor:
     """Every row with every code of `shared [m]`, in order → indices [n]."""
     indices = shared[:1].repeat(len(x))
     best = x.new_full((len(x),), torch.inf, dtype=wide_dtype(x))

@@ -12,7 +12,7 @@ from ._product import full_precision
 from ._resolve import few_rows, resolve, resolving_threads
 from ._rows import row_blocks
 from ._search import Codes, Workspace, block_rows, load_rows, prepare, search
-from ._threads import on_threads, threads_for
+from ._threads import on_threads, one_thread_each, threads_for
 
 _SAMPLE = 64  # rows that tell whether to search
 
@@ -48,6 +48,7 @@ def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
     return indices
 
 
+@one_thread_each()
 def _in_vain(x: Tensor, codes: Codes) -> bool:
     """Whether the search would leave half of the rows open, as between clusters that no shift centres, by a sample of
     them: then it takes longer than what it saves of the exact comparison. Rows of zeros and those that are not finite

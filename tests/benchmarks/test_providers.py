@@ -4,8 +4,15 @@ import pytest
 import torch
 
 from aevae_fast import functional, reference
-from benchmarks import latent_providers, mixture_providers, scalar_providers, search_providers, step_providers
-from benchmarks.cases import ALL, Case, LatentCase, MixtureCase, ScalarCase, parse
+from benchmarks import (
+    latent_providers,
+    mixture_providers,
+    open_providers,
+    scalar_providers,
+    search_providers,
+    step_providers,
+)
+from benchmarks.cases import ALL, Case, LatentCase, MixtureCase, OpenCase, ScalarCase, parse
 
 CASE = Case(300, 8, 50)
 CPU = torch.device("cpu")
@@ -30,6 +37,28 @@ def test_search_providers_find_the_nearest_code(name: str) -> None:
     else:
         assert found.shape == (CASE.rows,)
         assert excess_distance(x, codebook, found.long()) <= 1e-4
+
+
+def exactly(x: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
+    return (x.double()[:, None] - codebook.double()).square().sum(-1).argmin(1)
+
+
+@pytest.mark.parametrize("name", open_providers.PROVIDERS)
+@pytest.mark.parametrize("dim", [8, 40])
+def test_providers_for_rows_that_stay_open_compare_exactly(name: str, dim: int) -> None:
+    x, codebook = OpenCase(700, dim, 50).draw(CPU)
+    assert torch.equal(open_providers.PROVIDERS[name].prepare(x, codebook)(), exactly(x, codebook))
+
+
+@pytest.mark.parametrize("dim", [8, 40, 70])
+def test_the_kernel_that_settles_compares_every_code_by_itself(dim: int) -> None:
+    """As the benchmark calls it on a GPU; and of its data the sweep certifies no row."""
+    from aevae_fast.kernels.search import sweep
+
+    x, codebook = OpenCase(600, dim, 50).draw(CPU)
+    assert torch.equal(open_providers._by_kernel(x, codebook)(), exactly(x, codebook))
+    indices = torch.empty(1, len(x), dtype=torch.int64)
+    assert int((sweep(x[None], codebook, "euclidean", indices).entry >= 0).sum()) == 0
 
 
 @pytest.mark.parametrize("name", step_providers.PROVIDERS)
@@ -96,8 +125,9 @@ def test_scalar_providers_find_the_codes(kind: str, name: str) -> None:
 
 
 def test_cases_are_read_back() -> None:
-    for case in (Case(3, 4, 5, "bf16"), LatentCase(3, 4), MixtureCase(3, 4, 5), ScalarCase(3, 4)):
+    for case in (Case(3, 4, 5, "bf16"), OpenCase(3, 4, 5), LatentCase(3, 4), MixtureCase(3, 4, 5), ScalarCase(3, 4)):
         assert parse(str(case)) == case
+        assert type(parse(str(case))) is type(case)
 
 
 def test_every_case_is_listed_once() -> None:
