@@ -80,7 +80,7 @@ def code_cases(dimension: int, arch: str, metrics: tuple[str, ...] = METRICS[:1]
         tail = f"D={dimension}" + (f" {metric}" if metric != "euclidean" else "")
         yield Case(f"code_columns {tail}", code_columns._code_columns_kernel, {
             "codebook_ptr": f32, "codes_ptr": f32, "main_ptr": "*fp16", "extra_ptr": "*fp16", "bounds_ptr": f32,
-            "again_ptr": "*fp16", "again_bounds_ptr": f32, "AGAIN": config.again.columns if config.again else 0,
+            "low_ptr": "*fp16", "low_extra_ptr": "*fp16", "low_bounds_ptr": f32, "AGAIN": bool(config.again),
             "extremes_ptr": f32, "shift_ptr": f32, "open_ptr": "*i32", "K": "i32", "D": size, "kappa": "fp32",
             "METRIC": metric,
             "PARTS": config.parts, "SEGMENT": config.segment, "COLUMNS": config.columns,

@@ -66,7 +66,7 @@ def _swept(tiles: Tiles, found: Counts, sweep: Sweep) -> Demand:
     """What products and comparisons of a sweep ask for, and the columns that its programs read."""
     row_reads = sweep.code_reads / tiles.block_k * tiles.block_n if tiles.streamed else 0.0
     return Demand(
-        l2=2 * tiles.depth * (sweep.code_reads + row_reads),
+        l2=2 * tiles.read * (sweep.code_reads + row_reads),
         flops=2 * tiles.depth * sweep.pairs,
         issued=found.issued * sweep.pairs,
         half=found.half * sweep.pairs,
@@ -80,7 +80,7 @@ def _second_sweep(case: Case, device: Device, evidence: Evidence, rows: int, spl
     found = counts(evidence, device.target, "nearest_code", case.dim, f"{case.dtype} rows again")
     if tiles is None or found is None or splits > 1:
         return {}
-    columns = Demand(memory=2 * tiles.depth * case.codes)
+    columns = Demand(memory=2 * tiles.own * case.codes)
     if rows == 0:
         return {"second sweep": columns}
     sweep = whole_cut(case._replace(rows=rows), tiles, programs_a_processor(found, tiles.num_warps, device.shared),

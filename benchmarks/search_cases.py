@@ -37,6 +37,8 @@ def search_case(
             "lowest_ptr": "*fp32", "reach_ptr": "*fp32", "bounds_ptr": "*fp32", "open_ptr": "*i32", "K": "i32",
             "tile_mask": "i32", "few": "i32", "group_bits": "i32", "PARTS": config.parts, "INLINE": config.inline,
             "SPLIT": split, "LISTS": search.NO_LIST.value if split else lists.value, "ENTRY_SLOTS": slots,
+            "AT_ONCE": search.dimensions_at_once(config),
+            "low": f"tensordesc<fp16[{config.block_k}, {config.columns}]>" if config.apart else "*fp16",
             "PTX": config.ptx,
         }  # fmt: skip
         return _sweep(name, search._sweep_kernel, arguments, config)

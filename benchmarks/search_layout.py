@@ -15,7 +15,7 @@ NARROW_TILES, NARROW_WAVES, NARROW_SHARE = 16, 8, 16
 class Tiles(NamedTuple):
     """How the search is laid out at a D: rows and codes of a tile, warps of a program; fp16 columns that the product is
     deep, bias and bounds among them; parts of a code; codes of a group; whether rows too are read as columns, anew for
-    each tile of codes."""
+    each tile of codes; columns of a first sweep, which two products take."""
 
     block_n: int
     block_k: int
@@ -24,6 +24,17 @@ class Tiles(NamedTuple):
     parts: int = 1
     group: int = 16
     streamed: bool = False
+    reused: int = 0
+
+    @property
+    def read(self) -> int:
+        """Columns of a code that a program reads."""
+        return self.depth - self.reused
+
+    @property
+    def own(self) -> int:
+        """Columns of a code that no other sweep has."""
+        return self.read - self.reused
 
     def of(self, case: Case) -> int:
         """Tiles of a case's codes."""
@@ -43,9 +54,10 @@ def search_tiles(dim: int, target: str, again: bool = False) -> Tiles | None:
     config = first.again if again else first
     if config is None:
         return None
-    depth = config.columns + (0 if config.inline else EXTRA.value)
+    products, reused = (3, config.columns) if config.apart else (1, 0)
+    depth = products * config.columns + (0 if config.inline else EXTRA.value)
     sizes = (config.block_n, config.block_k, config.num_warps, depth, config.parts, config.group, config.streamed)
-    return Tiles(*sizes)
+    return Tiles(*sizes, reused)
 
 
 class Sweep(NamedTuple):

@@ -26,8 +26,12 @@ norms, and for what three fp16 leave of the bias. Each bound is rounded up: time
 A code whose norm is 2^10 or more ("far") and those that pad the codebook get a score that never wins, and rows that a
 far code could be nearest to are compared with all codes (row_columns.py). For dot products those are all rows.
 
-One launch, also where a second sweep needs the codes in three parts; nothing of size N. Every program finds s and β for
-itself (remedian.py). Reference: aevae_fast/reference.
+Above 32 dimensions codes have one part, 2·K·D bytes, and 32·K of extra columns. Where a second sweep takes both parts
+(D to 64), the high one serves both sweeps; the low one lies beside it, as large, with extra columns that take off the
+bounds of two parts. Its products are apart, in the same order: high·low, low·high, high·high, extra columns.
+
+One launch, also for a second sweep; nothing of size N. Every program finds s and β for itself (remedian.py).
+Reference: aevae_fast/reference.
 """
 
 from __future__ import annotations
@@ -54,12 +58,13 @@ class CodeColumns(NamedTuple):
     codes: torch.Tensor  # [K, D] float32: the codes that exact distances are taken to
     main: torch.Tensor  # [K_pad, columns] fp16
     extra: torch.Tensor  # [K_pad, 16] fp16; `main` again where that holds them
+    low: torch.Tensor  # [K_pad, columns] fp16, of a second sweep, beside the high parts in `main`; else `main` again
     bounds: torch.Tensor  # [K_pad / codes of a group, 4] float32: largest ‖c'‖, ρ_c, bias bound in a group
     extremes: torch.Tensor  # [programs, 2] float32: largest ‖c'‖ that is not far, least that is
     shift: torch.Tensor  # [D + 1] float32: s, then β
     open_rows: torch.Tensor  # [1] int32: how many rows a sweep leaves open; 0 before it
     kappa: float
-    again: CodeColumns | None = None  # for a second sweep
+    again: CodeColumns | None = None  # for a second sweep, which shares all but `extra`, `low` and `bounds`
 
 
 @triton.jit
@@ -104,12 +109,13 @@ def _group_largest(value, LANES: tl.constexpr):
 
 @triton.jit
 def _code_columns_kernel(
-    codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, again_ptr, again_bounds_ptr, extremes_ptr, shift_ptr,
-    open_ptr, K, D, kappa,
+    codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, low_ptr, low_extra_ptr, low_bounds_ptr, extremes_ptr,
+    shift_ptr, open_ptr, K, D, kappa,
     METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_D: tl.constexpr,
     INLINE: tl.constexpr, LANES: tl.constexpr, BLOCK: tl.constexpr, AGAIN: tl.constexpr,
 ):  # fmt: skip
-    # codebook, codes :: [K, D] fp32   main :: [K_pad, COLUMNS], again :: [K_pad, AGAIN] fp16   the rest: CodeColumns
+    # codebook, codes :: [K, D] fp32   main, low :: [K_pad, COLUMNS] fp16   the rest: CodeColumns; low, low_extra,
+    # low_bounds: of a second sweep (AGAIN)
     k = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     if tl.program_id(0) == 0:
         tl.store(open_ptr, 0)
@@ -149,15 +155,18 @@ def _code_columns_kernel(
     # Squares that overflow belong to codes that are far too; those with a NaN never win either. Of thousands of
     # dimensions the bound of the bias leaves fp16 first.
     real = (k < K) & (norm < FAR_NORM) & (kappa * 0.5 * norm * norm < LARGEST_BIAS_BOUND)
-    _store_columns(
-        codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, k, real, norm, scale, K, D, kappa,
-        METRIC, PARTS, SEGMENT, COLUMNS, INLINE, LANES,
-    )  # fmt: skip
-    if AGAIN > 0:
-        _store_columns(
-            codebook_ptr, codes_ptr, again_ptr, again_ptr, again_bounds_ptr, k, real, norm, scale, K, D, kappa,
-            METRIC, 3, SEGMENT, AGAIN, True, LANES,
-        )  # fmt: skip
+    rest, least = _store_columns(
+        codebook_ptr, codes_ptr, main_ptr, low_ptr, k, real, scale, K, D, METRIC, PARTS, SEGMENT, COLUMNS, INLINE, AGAIN
+    )
+    if INLINE:
+        at = main_ptr + k[:, None] * COLUMNS + PARTS * SEGMENT
+        _store_bounds(at, bounds_ptr, real, norm, least, kappa, METRIC, COLUMNS - PARTS * SEGMENT, LANES)
+    else:
+        at = extra_ptr + k[:, None] * EXTRA
+        _store_bounds(at, bounds_ptr, real, norm, rest if PARTS == 1 else least, kappa, METRIC, EXTRA, LANES)
+    if AGAIN:
+        at = low_extra_ptr + k[:, None] * EXTRA
+        _store_bounds(at, low_bounds_ptr, real, norm, least, kappa, METRIC, EXTRA, LANES)
     at = extremes_ptr + tl.program_id(0) * 2
     tl.store(at, tl.max(tl.where(real, norm, 0.0), 0))
     far = norm
@@ -180,11 +189,13 @@ def _centred(codebook_ptr, k, d, K, D, METRIC: tl.constexpr):
 
 @triton.jit
 def _store_columns(
-    codebook_ptr, codes_ptr, main_ptr, extra_ptr, bounds_ptr, k, real, norm, scale, K, D, kappa,
+    codebook_ptr, codes_ptr, main_ptr, low_ptr, k, real, scale, K, D,
     METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr, COLUMNS: tl.constexpr, INLINE: tl.constexpr,
-    LANES: tl.constexpr,
+    AGAIN: tl.constexpr,
 ):  # fmt: skip
-    residual_square = tl.zeros([k.shape[0]], tl.float32)
+    """The codes' parts; of each code the norms of what the high one leaves, and of what both do."""
+    rest_square = tl.zeros([k.shape[0]], tl.float32)
+    least_square = tl.zeros([k.shape[0]], tl.float32)
     STEP: tl.constexpr = min(COLUMNS, 32)
     for start in range(0, COLUMNS, STEP):
         e = start + tl.arange(0, STEP)
@@ -196,30 +207,30 @@ def _store_columns(
             tl.store(at, code, mask=inside & (segment == 0)[None, :])
         code = tl.where(real[:, None] & (segment < PARTS)[None, :], code, 0.0)
         high, low, residual = split(code)
-        if PARTS == 1:
-            residual = residual + low.to(tl.float32)
-            value = -high
-        else:
+        value = -high
+        if PARTS > 1:
             value = -tl.where((segment == 0)[None, :], low, high)
-        residual_square += tl.sum(tl.where((segment == 0)[None, :], residual * residual, 0.0), 1)
         tl.store(main_ptr + k[:, None] * COLUMNS + e[None, :], value, mask=((segment < PARTS) | (not INLINE))[None, :])
+        if AGAIN:
+            tl.store(low_ptr + k[:, None] * COLUMNS + e[None, :], -low)
+        rest = residual + low.to(tl.float32)
+        rest_square += tl.sum(tl.where((segment == 0)[None, :], rest * rest, 0.0), 1)
+        least_square += tl.sum(tl.where((segment == 0)[None, :], residual * residual, 0.0), 1)
+    return tl.sqrt(rest_square), tl.sqrt(least_square) + 2.0**-33
 
-    residual = tl.sqrt(residual_square)
-    if PARTS == 3:
-        residual += 2.0**-33
-    bias = tl.zeros([k.shape[0]], tl.float32)
+
+@triton.jit
+def _store_bounds(
+    extra_ptr, bounds_ptr, real, norm, residual, kappa, METRIC: tl.constexpr, EXTRA: tl.constexpr, LANES: tl.constexpr
+):
+    """Extra columns, and the largest bounds of groups, of codes of which parts leave `residual`."""
+    bias = tl.zeros(norm.shape, tl.float32)
     if METRIC == "euclidean":
         bias = tl.where(real, 0.5 * norm * norm, 0.0)
     norm = tl.where(real, norm, 0.0)
     bias_bound = kappa * bias + 2.0**-30
-    if not INLINE:
-        i = tl.arange(0, EXTRA)
-        value = _extra_columns(i[None, :], bias, norm, residual, bias_bound, real)
-        tl.store(extra_ptr + k[:, None] * EXTRA + i[None, :], value.to(tl.float16))
-    else:
-        i = tl.arange(0, COLUMNS - PARTS * SEGMENT)
-        value = _extra_columns(i[None, :], bias, norm, residual, bias_bound, real)
-        tl.store(main_ptr + k[:, None] * COLUMNS + (i + PARTS * SEGMENT)[None, :], value.to(tl.float16))
+    i = tl.arange(0, EXTRA)[None, :]
+    tl.store(extra_ptr + i, _extra_columns(i, bias, norm, residual, bias_bound, real).to(tl.float16))
     at = bounds_ptr + (tl.program_id(0).to(tl.int64) * LANES + tl.arange(0, LANES)) * 4
     tl.store(at, _group_largest(norm, LANES))
     tl.store(at + 1, _group_largest(residual, LANES))
@@ -232,7 +243,7 @@ def accumulation_bound(config: SearchConfig) -> float:
 
 
 def code_columns(codebook: torch.Tensor, metric: str, config: SearchConfig, again: bool = False) -> CodeColumns:
-    """Centre, scale, round and bound a [K, D] float32 codebook; for config.again too, if wanted."""
+    """Centre, scale, round and bound a [K, D] float32 codebook; for config.again too, if wanted. They share `main`."""
     if metric not in METRICS:
         raise ValueError(f"metric: expected one of {METRICS}, got {metric!r}")
     size, dimension = codebook.shape
@@ -248,18 +259,17 @@ def code_columns(codebook: torch.Tensor, metric: str, config: SearchConfig, agai
     shift = codebook.new_empty(dimension + 1)
     open_rows = torch.empty(1, dtype=torch.int32, device=codebook.device)
     kappa = accumulation_bound(config)
-    second, second_bounds, width = main, bounds, 0
+    low, low_extra, low_bounds = main, extra, bounds
     if again:
-        assert config.again is not None
-        width = config.again.columns
-        second, second_bounds = main.new_empty((padded, width)), torch.empty_like(bounds)
+        low, low_extra, low_bounds = map(torch.empty_like, (main, extra, bounds))
     _code_columns_kernel[(padded // block,)](
-        codebook, codes, main, extra, bounds, second, second_bounds, extremes, shift, open_rows, size, dimension, kappa,
+        codebook, codes, main, extra, bounds, low, low_extra, low_bounds, extremes, shift, open_rows, size, dimension,
+        kappa,
         METRIC=metric, PARTS=config.parts, SEGMENT=config.segment, COLUMNS=config.columns,
         BLOCK_D=min(config.segment, 32), INLINE=config.inline, LANES=config.lanes, BLOCK=block,
-        AGAIN=width, num_warps=8, enable_fp_fusion=True,
+        AGAIN=again, num_warps=8, enable_fp_fusion=True,
     )  # fmt: skip
-    columns = CodeColumns(codes, main, extra, bounds, extremes, shift, open_rows, kappa)
+    columns = CodeColumns(codes, main, extra, main, bounds, extremes, shift, open_rows, kappa)
     if again:
-        columns = columns._replace(again=columns._replace(main=second, extra=second, bounds=second_bounds))
+        columns = columns._replace(again=columns._replace(extra=low_extra, low=low, bounds=low_bounds))
     return columns

@@ -61,6 +61,11 @@ class SearchConfig(NamedTuple):
         return self.block_d < self.columns
 
     @property
+    def apart(self) -> bool:
+        """Whether low parts have columns of their own, beside the high ones that a first sweep has: a second sweep."""
+        return self.parts > 1 and self.columns == self.segment
+
+    @property
     def group(self) -> int:
         """Codes of a group."""
         return 8 // self.lanes * self.group_steps
@@ -106,8 +111,8 @@ TABLE: Mapping[str, Mapping[int, Tile]] = {
         2**31: Tile(128, 64, 32, 4, 4, 2),
     },
 }  # fmt: skip
-# Of the second sweep at D = 33 to 64, over the rows that the first leaves open: one product, 256 deep.
-AGAIN = {"sm_90": Tile(128, 128, 0, 8, 8, 2), "sm_100": Tile(128, 128, 0, 8, 8, 1)}
+# Of the second sweep at D = 33 to 64, over the rows that the first leaves open: four products, 208 deep.
+AGAIN = {"sm_90": Tile(128, 256, 0, 8, 8, 2), "sm_100": Tile(128, 128, 0, 8, 4, 3 if CHAINS_PRODUCTS else 1)}
 # Codes from which on wide rows are narrowed down (narrow.py); fewer are compared while two kernels start.
 NARROWED = 4096
 # The multiprocessors that a codebook is split for where there is no device to ask: the interpreter's tests.
@@ -141,7 +146,7 @@ def search_config(dimension: int, arch: str) -> SearchConfig:
     most = max(tiles) if broken else min(most for most in tiles if dimension <= most)
     config = layout(dimension, tiles[most], arch)
     if config.descriptors and config.segment == 64:
-        # The same groups, and no more of them in a tile: entries of both are read alike.
+        # The same groups, and no more of them in a tile: entries of both are read alike. Both read the same columns.
         tile = AGAIN[family(arch)]
         tile = tile._replace(block_k=min(tile.block_k, config.block_k), group_steps=config.group_steps)
         config = config._replace(again=layout(dimension, tile, arch, parts=3))
@@ -149,20 +154,21 @@ def search_config(dimension: int, arch: str) -> SearchConfig:
 
 
 def layout(dimension: int, tile: Tile, arch: str, parts: int | None = None) -> SearchConfig:
-    """The columns of a tile: three parts up to D = 32, where one product of 32 to 128 holds them.
+    """The columns of a tile: three parts up to D = 32, where one product of 32 to 128 holds them. Above, a second sweep
+    asks for three, and they stay apart: the first has the high one in memory already.
 
     Bias and bounds fit in there too; but where a tile takes one product alone Triton deals its columns out among warps,
     except with the products of sm_90 and sm_100."""
     descriptors = family(arch) in ("sm_90", "sm_100") and not tile.block_d
     segment = max(8, triton.next_power_of_2(dimension))
     parts = parts or (3 if segment <= 32 else 1)
-    columns = 4 * segment if parts > 1 else segment
+    columns = 4 * segment if segment <= 32 else segment
     if tile.block_d:
         parts, columns = 1, -(-dimension // 64) * 64
         segment = columns
     block_d = tile.block_d or columns
     return SearchConfig(
-        tile.block_n, tile.block_k, block_d, columns, segment, parts, descriptors and parts > 1,
+        tile.block_n, tile.block_k, block_d, columns, segment, parts, descriptors and columns > segment,
         2 if arch.startswith("gfx") else 4, tile.group_steps, tile.num_warps, tile.num_stages, descriptors,
         arch.startswith("sm_"),
     )  # fmt: skip

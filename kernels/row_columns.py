@@ -135,7 +135,7 @@ def row_columns(
         rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, PARTS, SEGMENT, AT_ONCE
     )
     if SEGMENT > 64:
-        value = _high_parts(rows, state, 0, D, shift_ptr, own_scale, stride_xd, METRIC, SEGMENT, AT_ONCE)
+        value, _low = _both_parts(rows, state, 0, D, shift_ptr, own_scale, stride_xd, METRIC, SEGMENT, AT_ONCE)
         return value, norm, factor, lift, state
     else:
         d = tl.arange(0, SEGMENT)
@@ -152,20 +152,41 @@ def row_columns(
 
 
 @triton.jit
-def _high_parts(
+def row_parts(
+    rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC: tl.constexpr, SEGMENT: tl.constexpr,
+    AT_ONCE: tl.constexpr,
+):  # fmt: skip
+    """High and low parts of rows, [BLOCK_N, SEGMENT] fp16 each, apart; norm, factor, lift and state."""
+    norm, factor, lift, state, own_scale = row_bounds(
+        rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, 3, SEGMENT, AT_ONCE
+    )
+    high, low = _both_parts(rows, state, 0, D, shift_ptr, own_scale, stride_xd, METRIC, SEGMENT, AT_ONCE)
+    return high, low, norm, factor, lift, state
+
+
+@triton.jit
+def _both_parts(
     rows, state, start, D, shift_ptr, own_scale, stride_xd, METRIC: tl.constexpr, WIDTH: tl.constexpr,
     AT_ONCE: tl.constexpr,
 ):  # fmt: skip
-    """fp16(X) of so many dimensions, AT_ONCE at a time: the addresses of all, in a layout that strides, would spill."""
+    """High and low parts of X, of so many dimensions, AT_ONCE at a time: the addresses of all, in a layout that
+    strides, would spill."""
     if WIDTH > AT_ONCE:
         HALF: tl.constexpr = WIDTH // 2
-        a = _high_parts(rows, state, start, D, shift_ptr, own_scale, stride_xd, METRIC, HALF, AT_ONCE)
-        b = _high_parts(rows, state, start + HALF, D, shift_ptr, own_scale, stride_xd, METRIC, HALF, AT_ONCE)
-        return tl.reshape(tl.permute(tl.join(a, b), [0, 2, 1]), [a.shape[0], WIDTH])
+        a, a_low = _both_parts(rows, state, start, D, shift_ptr, own_scale, stride_xd, METRIC, HALF, AT_ONCE)
+        b, b_low = _both_parts(rows, state, start + HALF, D, shift_ptr, own_scale, stride_xd, METRIC, HALF, AT_ONCE)
+        return _beside(a, b), _beside(a_low, b_low)
     else:
         d = start + tl.arange(0, WIDTH)
         x, inside = load_rows(rows, state == ORDINARY, d, D, stride_xd)
-        return scaled_rows(x, inside, d, D, shift_ptr, own_scale, METRIC == "euclidean").to(tl.float16)
+        high, low, _residual = split(scaled_rows(x, inside, d, D, shift_ptr, own_scale, METRIC == "euclidean"))
+        return high, low
+
+
+@triton.jit
+def _beside(a, b):
+    """[a | b], in registers."""
+    return tl.reshape(tl.permute(tl.join(a, b), [0, 2, 1]), [a.shape[0], 2 * a.shape[1]])
 
 
 @triton.jit

@@ -6,8 +6,9 @@ what one part leaves open is listed and swept again in three parts; above, what 
 of x. Input fp16, bf16 or fp32; codebook fp32; fp16 products with fp32 accumulation. Reference: aevae_fast/reference.
 
 Bytes: N·D·b and 8·N once, K·D·(4 + 2 + 2) for the codebook, and each block of rows reads the columns of all codes, 2
-bytes each, from the cache. Scratch: the columns, K·D·2 bytes (10 where a second sweep has parts of its own), 4·N for a
-list of rows, bits of those that are narrowed, and 2·N·D of parts where rows stay in memory (split_rows.py).
+bytes each, from the cache. Scratch: the columns, K·(2·D + 32) bytes (up to D = 32 K·8·D; twice as many where a second
+sweep adds low parts and bounds of its own), 4·N for a list of rows, bits of those that are narrowed, and 2·N·D of parts
+where rows stay in memory (split_rows.py).
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from .configuration import SearchConfig, architecture, search_config, splits_of
 from .entries import is_wide
 from .narrow import narrow, waves_of
 from .operands import Operands, operands
-from .row_columns import ORDINARY, extra_columns, row_columns
+from .row_columns import ORDINARY, extra_columns, row_columns, row_parts
 from .rows import row_pointers
 from .settle import CODES, dimensions_of, registers_of, rows_of
 from .split_rows import load_bounds
-from .sweep import UNREACHED, kept_so_far, tile_scores, verdict
+from .sweep import UNREACHED, apart_scores, kept_so_far, tile_scores, verdict
 
 # Rows that a sweep lists: none; all that are open; wide ones. Or it takes those listed, again.
 NO_LIST, OPEN, WIDE, AGAIN = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
@@ -37,17 +38,17 @@ FEW = 4096
 
 @triton.jit(do_not_specialize=["few", "tiles", "K", "tile_mask", "group_bits", "each"])
 def _sweep_kernel(
-    x_ptr, parts_ptr, row_bounds_ptr, main, extra, bounds_ptr, extremes_ptr, shift_ptr,
+    x_ptr, parts_ptr, row_bounds_ptr, main, extra, low, bounds_ptr, extremes_ptr, shift_ptr,
     entry_ptr, lowest_ptr, reach_ptr, open_ptr, list_ptr,
     N, S, K, D, few, tiles, each, programs, tile_mask, group_bits, stride_xb, stride_xs, stride_xd, kappa,
     METRIC: tl.constexpr, PARTS: tl.constexpr, SEGMENT: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, INLINE: tl.constexpr, LANES: tl.constexpr, GROUP_STEPS: tl.constexpr,
     EXTRA: tl.constexpr, DESCRIPTORS: tl.constexpr, SPLIT: tl.constexpr,
-    LISTS: tl.constexpr, ENTRY_SLOTS: tl.constexpr, PTX: tl.constexpr,
+    LISTS: tl.constexpr, AT_ONCE: tl.constexpr, ENTRY_SLOTS: tl.constexpr, PTX: tl.constexpr,
 ):  # fmt: skip
-    # x :: [B, S, D] fp16|bf16|fp32   parts :: [N_pad, COLUMNS] fp16   main, extra :: [K_pad, COLUMNS and EXTRA] fp16,
-    # or descriptors of tiles of them   entry :: [splits, B·S] int64   lowest, reach :: [splits, B·S] fp32 (SPLIT)
-    # open :: [1] int32   list :: [B·S] int32: how many rows, and which, are open
+    # x :: [B, S, D] fp16|bf16|fp32   parts :: [N_pad, COLUMNS] fp16   main, low (AGAIN) :: [K_pad, COLUMNS] fp16, extra
+    # :: [K_pad, EXTRA] fp16, or descriptors of tiles of them   entry :: [splits, B·S] int64   lowest, reach :: [splits,
+    # B·S] fp32 (SPLIT)   open :: [1] int32   list :: [B·S] int32: how many rows, and which, are open
     n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     live = n < N
     if LISTS == AGAIN:
@@ -56,8 +57,12 @@ def _sweep_kernel(
             return
         live = n < count
         n = tl.load(list_ptr + n, mask=live, other=0).to(tl.int64)
-    AT_ONCE: tl.constexpr = 16 if LISTS == AGAIN else 32  # rows from anywhere have more addresses
-    if COLUMNS == BLOCK_D:
+    if LISTS == AGAIN:
+        rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
+        x, x_low, norm, factor, lift, state = row_parts(
+            rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, SEGMENT, AT_ONCE
+        )
+    elif COLUMNS == BLOCK_D:
         rows = row_pointers(x_ptr, n, N, S, stride_xb, stride_xs)
         x, norm, factor, lift, state = row_columns(
             rows, live, shift_ptr, extremes_ptr, programs, D, stride_xd, kappa, METRIC, PARTS, SEGMENT, COLUMNS, INLINE,
@@ -77,9 +82,12 @@ def _sweep_kernel(
     member = tl.full([BLOCK_N, 8 * GROUP_STEPS], UNREACHED, tl.int32)
     first = tl.program_id(1) * each
     for tile in range(first, tl.minimum(first + each, tiles)):
-        score = tile_scores(
-            x, x_extra, parts_ptr, main, extra, tile, COLUMNS, BLOCK_N, BLOCK_K, BLOCK_D, INLINE, EXTRA, DESCRIPTORS
-        )
+        if LISTS == AGAIN:
+            score = apart_scores(x, x_low, x_extra, main, low, extra, tile, BLOCK_N, BLOCK_K)
+        else:
+            score = tile_scores(
+                x, x_extra, parts_ptr, main, extra, tile, COLUMNS, BLOCK_N, BLOCK_K, BLOCK_D, INLINE, EXTRA, DESCRIPTORS
+            )
         best, second, member = kept_so_far(best, second, member, score, tile, tile_mask, GROUP_STEPS, PTX)
 
     entry, lowest, reach = verdict(
@@ -153,11 +161,16 @@ def sweep(
     return Swept(entry, lowest, reach, columns.codes, (splits, tiles, of.group_bits), constants)
 
 
+def dimensions_at_once(config: SearchConfig) -> int:
+    """Of the rows of a block, as many as a thread has registers for: rows from anywhere take more addresses."""
+    return 2 * config.num_warps if config.apart else 32
+
+
 def _lists(x: torch.Tensor, size: int, splits: int, config: SearchConfig) -> tl.constexpr:
-    # Rows are listed, and columns addressed, in 32 bits.
+    # Rows are listed in 32 bits.
     if splits > 1 or x.shape[0] * x.shape[1] >= 2**31:
         return NO_LIST
-    if config.again and (size + config.again.block_k) * config.again.columns < 2**30:
+    if config.again:
         return OPEN
     return WIDE if waves_of(x, size, config) else NO_LIST
 
@@ -171,12 +184,12 @@ def _launch(
     columns = of.columns
     tile_mask = -1 << max(0, of.tiles - 1).bit_length()
     _sweep_kernel[(triton.cdiv(batch * length, config.block_n), split[0])](
-        x, of.parts, of.row_bounds, of.main, of.extra, columns.bounds, columns.extremes, columns.shift, entry, lowest,
-        reach, count, rows, batch * length, length, size, dimension, FEW, of.tiles, split[1], len(columns.extremes),
-        tile_mask, of.group_bits, *x.stride(), columns.kappa,
+        x, of.parts, of.row_bounds, of.main, of.extra, of.low, columns.bounds, columns.extremes, columns.shift, entry,
+        lowest, reach, count, rows, batch * length, length, size, dimension, FEW, of.tiles, split[1],
+        len(columns.extremes), tile_mask, of.group_bits, *x.stride(), columns.kappa,
         METRIC=metric, PARTS=config.parts, SEGMENT=config.segment, COLUMNS=config.columns, BLOCK_N=config.block_n,
         BLOCK_K=config.block_k, BLOCK_D=config.block_d, INLINE=config.inline, LANES=config.lanes,
         GROUP_STEPS=config.group_steps, EXTRA=EXTRA, DESCRIPTORS=config.descriptors, SPLIT=split[0] > 1,
-        LISTS=lists, ENTRY_SLOTS=of.slots, PTX=config.ptx, num_warps=config.num_warps, num_stages=config.num_stages,
-        enable_fp_fusion=True,
+        LISTS=lists, AT_ONCE=dimensions_at_once(config), ENTRY_SLOTS=of.slots, PTX=config.ptx,
+        num_warps=config.num_warps, num_stages=config.num_stages, enable_fp_fusion=True,
     )  # fmt: skip

@@ -68,6 +68,17 @@ def tile_scores(
 
 
 @triton.jit
+def apart_scores(x, x_low, x_extra, main, low, extra, tile, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr):
+    """The same of rows and codes in two parts each, [BLOCK_N, COLUMNS] and descriptors of tiles. Products with a low
+    part come first, while the sum is small: κ (code_columns.py) rests on that."""
+    high = main.load([tile * BLOCK_K, 0])
+    score = dot(x, low.load([tile * BLOCK_K, 0]), tl.zeros([BLOCK_N, BLOCK_K], tl.float32))
+    score = dot(x_low, high, score)
+    score = dot(x, high, score)
+    return dot(x_extra, extra.load([tile * BLOCK_K, 0]), score)
+
+
+@triton.jit
 def _least_of_three(a, b, c, PTX: tl.constexpr):
     # In PTX: LLVM's order of such minima hides the three-input ones from the assembler.
     if PTX:

@@ -38,7 +38,9 @@ class Scheme:
     @property
     def width(self) -> int:
         """Columns of the whole product; to a multiple of 16, the step of the tensor cores."""
-        return 4 * self.segment if self.parts == 3 else -(-self.segment // 16) * 16 + 16
+        if self.parts == 3:
+            return 3 * self.segment + (self.segment if self.segment <= 32 else 16)
+        return -(-self.segment // 16) * 16 + 16
 
     @property
     def extra(self) -> int:
@@ -75,10 +77,5 @@ def scheme_for(dim: int, parts: int | None = None, dtype: torch.dtype = torch.fl
     again = scheme_for(dim, 3) if parts is None and 32 < dim <= 64 else None
     taken = parts or (3 if dim <= 32 else 1)
     steps = 16 if dim <= 16 else 8
-    if dim <= 32:
-        block_k = 128 if 16 < dim < 32 else 256
-    elif dim <= 64:
-        block_k = 128 if taken == 3 else 256
-    else:
-        block_k = 128 if 128 < dim <= 256 and dim % 16 == 0 else 256
-    return Scheme(dim, taken, dtype, block_k, steps, again)
+    short = 16 < dim < 32 or (128 < dim <= 256 and dim % 16 == 0)
+    return Scheme(dim, taken, dtype, 128 if short else 256, steps, again)

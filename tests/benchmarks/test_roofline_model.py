@@ -99,16 +99,17 @@ def test_the_second_sweep_counts() -> None:
     shares = [{**open_rows, "shares": {"certified": 0.99, "codes": 0.2, "second sweep": {"rows": 0.25},
                "first sweep": {"certified": 0.75, "codes": 30.0}}}]  # fmt: skip
     case = Case(65536, 64, 1024)
-    assert search_tiles(64, "sm_90", again=True).depth == 256
+    assert search_tiles(64, "sm_90", again=True).depth == 208
     assert search_tiles(128, "sm_90", again=True) is None
     record = EVIDENCE.targets["sm_90"]
     again = {**record, "nearest_code D=64 fp32 rows again": record["nearest_code D=64 fp32 rows"]}
     demands = search_demands(case, H100, EVIDENCE._replace(targets={"sm_90": again}, shares=shares))
-    assert demands["second sweep"].memory == 16384 * (256 + 12) + 512 * 1024
-    assert demands["second sweep"].flops == 512 * 16896 * 1024  # one round of 132 programs
+    assert demands["second sweep"].memory == 16384 * (256 + 12) + 160 * 1024  # of the codes, low parts and bounds
+    assert demands["second sweep"].l2 == 128 * 288 * 1024  # and those of high parts
+    assert demands["second sweep"].flops == 416 * 16896 * 1024  # one round of 132 programs
     shares[0]["shares"]["second sweep"]["rows"] = 0.06  # too few
     demands = search_demands(case, H100, EVIDENCE._replace(targets={"sm_90": again}, shares=shares))
-    assert demands["second sweep"] == Demand(memory=512 * 1024)  # a launch, and its columns
+    assert demands["second sweep"] == Demand(memory=160 * 1024)  # a launch, and its columns
     assert demands["settle"].l2 == 30 * 65536 * 4 * 64
 
 

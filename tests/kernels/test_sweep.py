@@ -201,9 +201,35 @@ def test_a_second_sweep_of_what_the_first_leaves_open(data, as_on, monkeypatch, 
     check_indices(nearest_code(x, codebook), x, codebook)
 
 
-def test_wide_rows_of_a_second_sweep(as_on, in_one_part, monkeypatch, device):
-    """Its tiles are half as long: what lies in the second half of a first sweep's tile is not forgotten."""
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("arch", "dimension", "metric"),
+    [("sm_90", 33, "euclidean"), ("sm_90", 64, "dot"), ("sm_100", 64, "euclidean"), ("sm_100", 40, "cosine")],
+)
+def test_what_a_second_sweep_certifies(arch, dimension, metric, dtype, as_on, in_one_part, monkeypatch, device):
+    as_on(arch)
+    monkeypatch.setattr(search, "FEW", 0)
+    torch.manual_seed(8)
+    codebook = torch.randn(20, dimension).repeat(30, 1) + 0.02 * torch.randn(600, dimension)
+    x = (codebook[torch.randint(0, 600, (1, 256))] + 0.01 * torch.randn(1, 256, dimension)).to(DTYPES[dtype])
+    config = search.search_config(dimension, arch)
+    once, twice = (
+        search.sweep(x, codebook, metric, torch.empty(1, 256, dtype=torch.int64), each).entry[0]
+        for each in (config._replace(again=None), config)
+    )
+    certified = (once < -1) & (twice >= 0)
+    assert certified.double().mean() > 0.25
+    assert torch.equal(twice[certified], scores(x, codebook, metric).argmin(1)[certified])
+
+
+@pytest.mark.parametrize("block", [128, 256])
+def test_wide_rows_of_a_second_sweep(block, as_on, in_one_part, monkeypatch, device):
+    """Where its tiles are half as long, what lies in the second half of a first sweep's tile is not forgotten."""
     as_on("sm_90")
+    config = search.search_config(64, "sm_90")
+    assert config.block_k == 256
+    config = config._replace(again=config.again._replace(block_k=block))
+    monkeypatch.setattr(search, "search_config", lambda *_: config)
     monkeypatch.setattr(search, "FEW", 0)
     torch.manual_seed(6)
     codebook, x = 3 * torch.randn(1024, 64), torch.randn(1, 40, 64)
