@@ -2,10 +2,10 @@
 
 A kernel asks for bytes from DRAM, bytes from L2, flops of the tensor cores and instructions. Each takes its time at the
 device's rate (devices.py); loads run beside arithmetic, so the longest counts. Whether tensor cores run beside the
-comparisons of an earlier tile is an assumption: registers leave room for one program of a search on a processor, whose
-warps wait for each other, so they are taken not to. Both ends are given: `Terms.seconds` adds product and comparisons,
-`Terms.overlapped` takes the longer. Launches follow each other. Not in the model: latency, contention, clocks below
-their peak, the host.
+comparisons of another tile is an assumption: the warps of a program of the search wait for each other at every tile, so
+they do where registers leave room for two programs on a processor, and not where there is one. Both ends are given:
+`Terms.seconds` adds product and comparisons of one program, `Terms.overlapped` takes the longer of any. Launches follow
+each other. Not in the model: latency, contention, clocks below their peak, the host.
 """
 
 from typing import NamedTuple
@@ -23,6 +23,7 @@ class Demand(NamedTuple):
             in a last round of programs that is not full.
         issued, half, special: thread instructions, as in Counts, with the same padding.
         launches: of kernels, one after the other.
+        programs: that stand beside each other on a processor.
     """
 
     memory: float = 0.0
@@ -32,34 +33,41 @@ class Demand(NamedTuple):
     half: float = 0.0
     special: float = 0.0
     launches: int = 1
+    programs: int = 1
 
 
 class Terms(NamedTuple):
-    """Seconds that each part of a demand takes on its own."""
+    """Seconds that each part of a demand takes on its own; whether product and comparisons run beside each other."""
 
     memory: float
     l2: float
     product: float
     comparisons: float
     launches: float
+    beside: bool = False
 
     @property
     def seconds(self) -> float:
-        """With product and comparisons one after the other."""
-        return self.launches + max(self.memory, self.l2, self.product + self.comparisons)
+        """With product and comparisons of one program one after the other."""
+        return self.overlapped if self.beside else self.launches + max(self.memory, self.l2, self._in_turn)
 
     @property
     def overlapped(self) -> float:
         """With all beside each other."""
         return self.launches + max(self.memory, self.l2, self.product, self.comparisons)
 
+    @property
+    def _in_turn(self) -> float:
+        return self.product + self.comparisons
+
     def spent(self) -> dict[str, float]:
         """Which parts make up `seconds`; they add up to it."""
         waits = {"memory": self.memory, "L2": self.l2}
+        busy = {"product": self.product, "comparisons": self.comparisons}
+        if self.beside:
+            waits, busy = waits | busy, {}
         slowest = max(waits, key=lambda name: waits[name])
-        if waits[slowest] <= self.product + self.comparisons:
-            busy = {"product": self.product, "comparisons": self.comparisons}
-        else:
+        if waits[slowest] > sum(busy.values()):
             busy = {slowest: waits[slowest]}
         return busy | {"launches": self.launches}
 
@@ -74,6 +82,7 @@ def terms(demand: Demand, device: Device) -> Terms:
         product=demand.flops / (TENSOR_SHARE * device.tensor),
         comparisons=instructions / clocks,
         launches=demand.launches * LAUNCH,
+        beside=demand.programs > 1,
     )
 
 

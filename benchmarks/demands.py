@@ -70,6 +70,7 @@ def _swept(tiles: Tiles, found: Counts, sweep: Sweep) -> Demand:
         flops=2 * tiles.depth * sweep.pairs,
         issued=found.issued * sweep.pairs,
         half=found.half * sweep.pairs,
+        programs=sweep.programs,
     )
 
 

@@ -67,11 +67,13 @@ class Sweep(NamedTuple):
         pairs: of rows and codes that the device spends time on, padding and idle processors among them.
         code_reads: codes that programs read, in all.
         splits: parts of the codebook.
+        programs: that stand beside each other on a processor.
     """
 
     pairs: float
     code_reads: float
     splits: int
+    programs: int = 1
 
 
 def cut(case: Case, tiles: Tiles, resident: int, processors: int) -> Sweep:
@@ -80,19 +82,21 @@ def cut(case: Case, tiles: Tiles, resident: int, processors: int) -> Sweep:
     one."""
     blocks, all_tiles = -(-case.rows // tiles.block_n), tiles.of(case)
     each = -(-all_tiles // min(all_tiles, max(1, processors // blocks)))
-    return _in_rounds(blocks, -(-all_tiles // each), each, tiles, resident * processors)
+    splits = -(-all_tiles // each)
+    return _in_rounds(blocks * splits, each, tiles, resident, processors)._replace(splits=splits)
 
 
-def _in_rounds(blocks: int, splits: int, each: int, tiles: Tiles, room: int) -> Sweep:
+def _in_rounds(programs: int, each: int, tiles: Tiles, resident: int, processors: int) -> Sweep:
     """Programs of `each` tiles of codes."""
-    rounds = -(-blocks * splits // room)
     codes = each * tiles.block_k
-    return Sweep(rounds * room * tiles.block_n * codes, blocks * splits * codes, splits)
+    beside = min(resident, -(-programs // processors))
+    room = beside * processors
+    return Sweep(-(-programs // room) * room * tiles.block_n * codes, programs * codes, 1, beside)
 
 
 def whole_cut(case: Case, tiles: Tiles, resident: int, processors: int) -> Sweep:
     """Of a sweep of case.rows where each program meets all codes."""
-    return _in_rounds(-(-case.rows // tiles.block_n), 1, tiles.of(case), tiles, resident * processors)
+    return _in_rounds(-(-case.rows // tiles.block_n), tiles.of(case), tiles, resident, processors)
 
 
 def narrows(case: Case, tiles: Tiles) -> bool:
@@ -103,7 +107,7 @@ def narrows(case: Case, tiles: Tiles) -> bool:
 def narrow_cut(case: Case, tiles: Tiles, resident: int, processors: int) -> Sweep:
     """Of such a sweep of case.rows: a program takes a block of rows and NARROW_TILES tiles of codes."""
     blocks, splits = -(-case.rows // tiles.block_n), -(-tiles.of(case) // NARROW_TILES)
-    return _in_rounds(blocks, splits, NARROW_TILES, tiles, resident * processors)
+    return _in_rounds(blocks * splits, NARROW_TILES, tiles, resident, processors)
 
 
 def mask_bytes(case: Case, tiles: Tiles) -> int:

@@ -81,8 +81,8 @@ class SearchConfig(NamedTuple):
 # divide are read number by number, and leave fewer registers.
 TABLE: Mapping[str, Mapping[int, Tile]] = {
     "sm_90": {
+        8: Tile(128, 128, 0, 8, 4, 3),
         16: Tile(128, 256, 0, 16, 8, 2),
-        31: Tile(128, 128, 0, 8, 8, 2),
         32: Tile(128, 256, 0, 8, 8, 2),
         64: Tile(128, 256, 0, 8, 8, 3),
         128: Tile(128, 256, 0, 8, 8, 2),
@@ -100,10 +100,7 @@ TABLE: Mapping[str, Mapping[int, Tile]] = {
         2**31: Tile(128, 256, 64, 8, 8, 2),
     },
     "sm_80": {
-        16: Tile(128, 128, 0, 8, 8, 2),
-        63: Tile(128, 64, 0, 8, 8, 2),
-        64: Tile(128, 128, 0, 8, 8, 2),
-        128: Tile(128, 64, 0, 8, 8, 2),
+        128: Tile(128, 128, 0, 8, 8, 2),
         2**31: Tile(128, 64, 64, 8, 8, 3),
     },
     "gfx": {

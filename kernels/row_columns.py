@@ -112,6 +112,26 @@ def row_bounds(
 
 
 @triton.jit
+def packed_bounds(norm, factor, lift, state):
+    """What a verdict needs of a row, in the 8 bytes of its entry: there it waits while tiles are swept, and takes no
+    registers. Factor and lift, which only bound, are rounded up to 16 bits."""
+    first = tl.where(state == ORDINARY, norm, -state.to(tl.float32)).to(tl.int32, bitcast=True)
+    second = (factor.to(tl.int32, bitcast=True) + 0xFFFF) & -0x10000
+    second |= (lift.to(tl.int32, bitcast=True) + 0xFFFF) >> 16
+    return (first.to(tl.int64) << 32) | (second.to(tl.int64) & 0xFFFFFFFF)
+
+
+@triton.jit
+def unpacked_bounds(packed):
+    """Norm, factor, lift and state."""
+    first = (packed >> 32).to(tl.int32).to(tl.float32, bitcast=True)
+    second = packed.to(tl.int32)
+    factor = (second & -0x10000).to(tl.float32, bitcast=True)
+    lift = (second << 16).to(tl.float32, bitcast=True)
+    return tl.maximum(first, 0.0), factor, lift, tl.maximum(-first, 0.0).to(tl.int32)
+
+
+@triton.jit
 def with_extra(value, i, norm, factor, lift):
     """`value` with columns i of eight, of the rows' side."""
     value = tl.where(i == 0, 2.0**7, value)

@@ -24,8 +24,8 @@ from .configuration import SearchConfig, architecture, search_config, splits_of
 from .entries import is_wide
 from .narrow import narrow, waves_of
 from .operands import Operands, operands
-from .row_columns import ORDINARY, extra_columns, row_columns, row_parts
-from .rows import row_pointers
+from .row_columns import ORDINARY, extra_columns, packed_bounds, row_columns, row_parts, unpacked_bounds
+from .rows import after, row_pointers
 from .settle import CODES, dimensions_of, registers_of, rows_of
 from .split_rows import load_bounds
 from .sweep import UNREACHED, apart_scores, kept_so_far, tile_scores, verdict
@@ -76,6 +76,11 @@ def _sweep_kernel(
     if not INLINE:
         x_extra = extra_columns(norm, factor, lift, EXTRA)
 
+    # Read back by this program alone, but by other threads of it.
+    entry_ptr += tl.program_id(1).to(tl.int64) * N
+    tl.store(entry_ptr + n, packed_bounds(norm, factor, lift, state), mask=live)
+    tl.debug_barrier()
+
     BLOCKS: tl.constexpr = BLOCK_K // (8 * GROUP_STEPS)
     best = tl.full([BLOCK_N, BLOCKS, LANES], UNREACHED, tl.int32)
     second = tl.full([BLOCK_N, LANES], UNREACHED, tl.int32)
@@ -90,6 +95,13 @@ def _sweep_kernel(
             )
         best, second, member = kept_so_far(best, second, member, score, tile, tile_mask, GROUP_STEPS, PTX)
 
+    n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
+    n = after(tl.min(tl.min(best, 2), 1) <= UNREACHED, n)  # minima start there
+    live = n < N
+    if LISTS == AGAIN:
+        live = n < count
+        n = tl.load(list_ptr + n, mask=live, other=0).to(tl.int64)
+    norm, factor, lift, state = unpacked_bounds(tl.load(entry_ptr + n, mask=live, other=0))
     entry, lowest, reach = verdict(
         best, second, member, norm, factor, lift, state, bounds_ptr, tile_mask, group_bits, K, BLOCK_K, GROUP_STEPS,
         ENTRY_SLOTS,
@@ -103,9 +115,9 @@ def _sweep_kernel(
         # nothing: what becomes of a row does not depend on its place, nor on its neighbours.
         first = tl.atomic_add(open_ptr, tl.sum(here, 0), sem="relaxed")
         tl.store(list_ptr + first + tl.cumsum(here, 0) - 1, n.to(tl.int32), mask=left)
-    n += tl.program_id(1).to(tl.int64) * N
     tl.store(entry_ptr + n, entry, mask=live)
     if SPLIT:
+        n += tl.program_id(1).to(tl.int64) * N
         tl.store(lowest_ptr + n, lowest, mask=live)
         tl.store(reach_ptr + n, reach, mask=live)
 

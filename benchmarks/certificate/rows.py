@@ -16,8 +16,8 @@ _COARSEST = 900.0  # factor, likewise, once scaled
 class Rows(NamedTuple):
     columns: Tensor  # [n, width] float32, each value one of the operands' dtype
     norm: Tensor  # [n] ‖X‖
-    factor: Tensor  # [n] what ‖C‖ is multiplied by in the error
-    lift: Tensor  # [n]
+    factor: Tensor  # [n] what ‖C‖ is multiplied by in the error, in 16 bits
+    lift: Tensor  # [n], likewise
     heavy: Tensor  # [n] bool: all codes are compared
 
 
@@ -44,7 +44,12 @@ def load(x: Tensor, codes: Codes) -> Rows:
     extra[:, 3] = scheme.up(factor * 2.0**6)
     extra[:, 4] = scheme.up(norm * 2.0**-6)
     extra[:, 6] = scheme.up(lift * 2.0**-6)
-    return Rows(columns, norm, factor, lift, heavy)
+    return Rows(columns, norm, _sixteen_bits(factor), _sixteen_bits(lift), heavy)
+
+
+def _sixteen_bits(bound: Tensor) -> Tensor:
+    """[n] ≥ 0, rounded up, as the kernel keeps them while it sweeps."""
+    return ((bound.view(torch.int32) + 0xFFFF) & -0x10000).view(torch.float32)
 
 
 def _split(row: Tensor, norm: Tensor, scheme: Scheme) -> tuple[list[Tensor], Tensor]:

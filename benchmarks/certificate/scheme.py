@@ -76,6 +76,6 @@ def scheme_for(dim: int, parts: int | None = None, dtype: torch.dtype = torch.fl
     """What the search takes at this D; where `parts` are given, one sweep of those, for comparison."""
     again = scheme_for(dim, 3) if parts is None and 32 < dim <= 64 else None
     taken = parts or (3 if dim <= 32 else 1)
-    steps = 16 if dim <= 16 else 8
-    short = 16 < dim < 32 or (128 < dim <= 256 and dim % 16 == 0)
+    steps = 16 if 8 < dim <= 16 else 8
+    short = dim <= 8 or (128 < dim <= 256 and dim % 16 == 0)
     return Scheme(dim, taken, dtype, 128 if short else 256, steps, again)
