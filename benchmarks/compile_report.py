@@ -56,8 +56,9 @@ def main_cases(arch: str) -> Iterator[Case]:
     wide = tuple(d for d in DIMENSIONS if d >= 8 and d not in (17, 1024))
     for dimension, dtype in itertools.product(wide if full else (16, 64, 100, 256, 768), ("fp32", "bf16")):
         yield search_case("nearest_code", dimension, dtype, "rows", arch)
-        if dimension in (64, 100, 256):
+        if dimension in (8, 64, 100, 256):
             yield search_case("settle", dimension, dtype, "rows", arch)
+        if dimension in (64, 100, 256):
             yield search_case("vector_quantize", dimension, dtype, "rows", arch)
         if dimension > 64:
             yield search_case("narrow", dimension, dtype, "rows", arch)

@@ -19,6 +19,7 @@ _OPEN_ROWS, _GROUPS_OF_OPEN_ROW = {1: 0.05, 3: 0.003}, 2
 # one kernel for the sums in chunks (cast, six of a radix sort of 16-bit keys, starts, two that join), the EMA one for
 # its total. Where dead codes are replaced, one more notes with what.
 _LOSS, _SCALES, _STATISTICS, _EMA = 3, 2, 10, 1
+_BLOCK = 32  # rows of a program that settles, where there are many
 _CHUNK = 32  # rows a chunk of the statistics: a 0/1 product in fp32, so many multiply-adds an element
 
 
@@ -109,6 +110,27 @@ def _narrow(case: Case, device: Device, evidence: Evidence, rows: int, splits: i
             memory=rows * (row + 2 * (4 + 8 + mask_bytes(case, tiles))), launches=2 * narrow_waves(case, tiles)
         )
     }
+
+
+def open_demands(case: Case, device: Device, evidence: Evidence) -> dict[str, Demand] | None:
+    """A search of many rows of which none is certified, nor narrowed: each is swept as often as there are sweeps, and
+    then compared with every code."""
+    usual, every = search_demands(case, device, evidence), every_code_demands(case, device, evidence)
+    if usual is None or every is None:
+        return None
+    swept = _second_sweep(case, device, evidence, case.rows, 1) | _narrow(case, device, evidence, case.rows, 1)
+    return usual | swept | every
+
+
+def every_code_demands(case: Case, device: Device, evidence: Evidence) -> dict[str, Demand] | None:
+    """All rows compared exactly with all codes, 32 rows a program, by the kernel that settles."""
+    found = counts(evidence, device.target, "settle", case.dim, f"{case.dtype} rows")
+    if found is None:
+        return None
+    blocks, codes = -(-case.rows // _BLOCK), 4 * case.codes * case.dim
+    pairs = blocks * _BLOCK * case.codes
+    rows = case.rows * (case.dim * BYTES[case.dtype] + 8 + 8)
+    return {"settle": Demand(rows + codes, blocks * codes, issued=found.issued * pairs, half=found.half * pairs)}
 
 
 def step_demands(case: Case, device: Device, evidence: Evidence) -> dict[str, Demand] | None:

@@ -1,9 +1,10 @@
 """Compile a kernel for a GPU that is not here and read its machine code: registers, spills, loops, opcodes.
 
-The main loop is the first innermost loop that holds tensor-core instructions; the rescan of a winning group holds none,
-and the second sweep comes after. Where that loop runs over blocks of D, the loop around it, over tiles of codes, counts
-too, once a tile. Of a kernel without loops every instruction up to its end counts, once for each of its threads. The
-counts repeat exactly on any machine with the same Triton.
+The main loop is the first innermost loop that holds tensor-core instructions (of kernels that use none, fused
+multiply-adds); the rescan of a winning group holds none, and the second sweep comes after. Where that loop runs over
+blocks of D, the loop around it, over tiles of codes, counts too, once a tile. Of a kernel without loops every
+instruction up to its end counts, once for each of its threads. The counts repeat exactly on any machine with the same
+Triton.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ TARGETS = {
     "gfx942 large": GPUTarget("hip", "gfx942", 64),  # tensors past 2 GB
 }
 TENSOR_CORE = re.compile(r"(HGMMA|HMMA|UTCHMMA|UTCQMMA|v_mfma)")
+MULTIPLY_ADD = re.compile(r"FFMA")
 GLOBAL_ACCESS = re.compile(r"(LDG|LDGSTS|UTMALDG|STG|global_load|global_store|buffer_load|buffer_store)(?!DEPBAR)")
 STORE = re.compile(r"(STG|RED|ATOMG?)\b|(global|buffer|flat)_(store|atomic)")
 READ = re.compile(r"(LDG|LDGSTS|UTMALDG|global_load|buffer_load)(?!DEPBAR|STS)")
@@ -45,13 +47,14 @@ class Case(NamedTuple):
     stages: int | None = None  # None: the backend's default
     pairs: int = 0  # (row, code) pairs of a tile, 0 where there is no main loop
     depth: int = 0  # products a pair that a loop over blocks of D takes, 0 where rows stay on the chip
+    step: int = 0  # dimensions that one round of that loop takes, where it is of multiply-adds
     elements: float = 0  # of a program, on average, where instructions an element are to be counted
     registers: int | None = None  # the most that a thread may take, on NVIDIA's; None: the compiler's choice
 
     def key(self) -> str:
         """What decides the machine code: cases that share it are compiled once."""
         used = {name: self.arguments[name] for name in self.kernel.arg_names}
-        counted = f"{self.pairs} {self.depth} {self.elements:.1f}"
+        counted = f"{self.pairs} {self.depth} {self.step} {self.elements:.1f}"
         return f"{self.kernel.__name__} {used} {self.warps} {self.stages} {self.registers} {counted}"
 
 
@@ -66,7 +69,8 @@ def compile_case(case: Case, arch: str) -> dict[str, Any]:
     threads = case.warps * TARGETS[arch].warp_size
     if case.pairs:
         count = tile_instructions(instructions, loops, case)
-        measured["loop_reads"] = widths({op: n for op, n in count.items() if READ.match(op)})
+        if not case.step:  # else of single numbers of a block's rows, which stay in L1
+            measured["loop_reads"] = widths({op: n for op, n in count.items() if READ.match(op)})
         measured |= _per("pair", _by_opcode(count), threads / case.pairs)
     if case.elements:
         count = collections.Counter(op for op in instructions if op != "NOP")
@@ -145,9 +149,10 @@ def access_bytes(op: str) -> int:
 
 def tile_instructions(instructions: list[str], loops: list[tuple[int, int]], case: Case) -> collections.Counter[str]:
     """What a thread executes for one tile of codes, by opcode."""
+    work = MULTIPLY_ADD if case.step else TENSOR_CORE
     for start, end in sorted(loops):
         inside = any((a, b) != (start, end) and start <= a and b <= end for a, b in loops)
-        if inside or not any(TENSOR_CORE.match(op) for op in instructions[start : end + 1]):
+        if inside or not any(work.match(op) for op in instructions[start : end + 1]):
             continue
         count = collections.Counter(instructions[start : end + 1])
         around = [(a, b) for a, b in loops if (a, b) != (start, end) and a <= start and end <= b]
@@ -158,11 +163,13 @@ def tile_instructions(instructions: list[str], loops: list[tuple[int, int]], cas
         for op in count:
             count[op] = round(count[op] * rounds)
         return count + collections.Counter(instructions[first:start] + instructions[end + 1 : last + 1])
-    raise RuntimeError("no loop with tensor-core instructions")
+    raise RuntimeError(f"no loop with {work.pattern}")
 
 
 def _depth(loop: list[str], case: Case) -> float:
     """Products a pair of one round; LLVM unrolls such loops for gfx942 in part, where an opcode says what it does."""
+    if case.step:
+        return case.step
     shapes = [re.match(r"v_mfma_f32_(\d+)x(\d+)x(\d+)", op) for op in loop]
     products = sum(int(s[1]) * int(s[2]) * int(s[3]) for s in shapes if s)
     return products * case.warps / case.pairs if products else case.arguments["BLOCK_D"]

@@ -5,9 +5,9 @@ from importlib.util import find_spec
 from statistics import median
 from typing import Any, NamedTuple
 
-from .case_types import AnyCase, Case, LatentCase
+from .case_types import AnyCase, Case, LatentCase, OpenCase
 from .cost_model import Prediction, predict
-from .demands import latent_demands, search_demands, step_demands
+from .demands import every_code_demands, latent_demands, open_demands, search_demands, step_demands
 from .devices import DEVICES, Device, device_named
 from .evidence import Evidence
 from .record import OURS, YARDSTICK
@@ -39,6 +39,7 @@ UNMEASURED: list[tuple[str, AnyCase]] = [
     *(("step", Case(65536, 64, 1024, dtype)) for dtype in _DTYPES),
     *(("latent", LatentCase(65536, 256, dtype)) for dtype in _DTYPES),
 ]
+UNMEASURED_OPEN = [OpenCase(65536, 8, 16384), OpenCase(65536, 64, 1024), OpenCase(65536, 256, 16384)]
 # On a CPU: passes over a score in the cache, each as long as one multiply-add of the product: a bias, a minimum.
 _PASSES = 2
 
@@ -81,7 +82,19 @@ def unmeasured(name: str, evidence: Evidence) -> list[str]:
         "comparisons one after the other ([cost_model.py](benchmarks/cost_model.py)). A record of the device replaces "
         "this table by the model's error."
     )
-    return [f"### {name}: unmeasured predictions", text, table(rows)]
+    return [f"### {name}: unmeasured predictions", text, table(rows), *_unmeasured_open(device, evidence)]
+
+
+def _unmeasured_open(device: Device, evidence: Evidence) -> list[str]:
+    """What a search costs where its certificate decides nothing, beside the comparison that it then comes to."""
+    rows = [["N, D, K", "input", "predicted", "every code compared at once", "ratio"]]
+    for case in UNMEASURED_OPEN:
+        demands = open_demands(case, device, evidence), every_code_demands(case, device, evidence)
+        if None not in demands:
+            ours, exact = (predict(each, device).seconds for each in demands if each)
+            rows.append([sizes(case._asdict()), case.dtype, _us(ours), _us(exact), f"{ours / exact:.2f}×"])
+    text = "The same where no row is certified and each is swept in vain, then compared with every code"
+    return [text, table(rows)] if len(rows) > 1 else []
 
 
 def step_traffic() -> list[str]:

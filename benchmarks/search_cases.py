@@ -59,7 +59,12 @@ def search_case(
         "SPLITS": 16 if split else 1, "ROWS": 8 if split else 32,
     }  # fmt: skip
     if kernel == "settle":
-        return Case(name, nearest_code._settle_kernel, common, 4, registers=settle.registers_of(2 if split else 1))
+        counted = {}
+        if arch.startswith("sm_") and not split:  # the loop in which a block meets all codes
+            pairs, step = common["ROWS"] * settle.BLOCK_CODES.value, settle.STEP.value
+            counted = {"pairs": pairs, "depth": -(-dimension // step) * step, "step": step}
+        registers = settle.registers_of(2 if split else 1)
+        return Case(name, nearest_code._settle_kernel, common, 4, registers=registers, **counted)
     common |= {"codebook_ptr": "*fp32", "mask_ptr": "*i8", "quantized_ptr": f"*{dtype}", "error_ptr": "*fp32",
                "HAS_MASK": True, **stride_types("q", dimension, layout)}  # fmt: skip
     return Case(

@@ -89,7 +89,7 @@ def cut(case: Case, tiles: Tiles, resident: int, processors: int) -> Sweep:
 def _in_rounds(programs: int, each: int, tiles: Tiles, resident: int, processors: int) -> Sweep:
     """Programs of `each` tiles of codes."""
     codes = each * tiles.block_k
-    beside = min(resident, -(-programs // processors))
+    beside = max(1, min(resident, -(-programs // processors)))
     room = beside * processors
     return Sweep(-(-programs // room) * room * tiles.block_n * codes, programs * codes, 1, beside)
 

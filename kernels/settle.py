@@ -21,6 +21,8 @@ from .entries import ALL_CODES, as_list, code_at, count_of, is_wide, slots_withi
 from .rows import FAR
 
 CODES = 64
+# A block that is compared with all codes takes so many at a time, in steps of so many dimensions.
+BLOCK_CODES, STEP = tl.constexpr(32), tl.constexpr(4)
 NO_INDEX = tl.constexpr(2147483647)
 
 
@@ -167,7 +169,7 @@ def settled(
     MANY: tl.constexpr = max(2, ROWS // 8)
     if tl.sum(slots, 0) >= MANY * SLOTS:
         wanted = slots > 0
-        found = compare_all(rows, wanted, codes_ptr, K, D, stride_xd, EUCLIDEAN, CODES // 2, 4)
+        found = compare_all(rows, wanted, codes_ptr, K, D, stride_xd, EUCLIDEAN, BLOCK_CODES, STEP)
         entry = tl.where(wanted, tl.minimum(found, K - 1).to(tl.int64), entry)
 
     place = tl.arange(0, ROWS)

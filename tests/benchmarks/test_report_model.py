@@ -14,7 +14,7 @@ from benchmarks.devices import DEVICES
 from benchmarks.evidence import Evidence, read_evidence
 from benchmarks.plot_sweep import floor, series
 from benchmarks.plots import plots
-from benchmarks.predictions import UNMEASURED, cpu_comparison, gpu_comparison, prediction, unmeasured
+from benchmarks.predictions import UNMEASURED, UNMEASURED_OPEN, cpu_comparison, gpu_comparison, prediction, unmeasured
 from benchmarks.record import RESULTS
 from tests.benchmarks.fake_records import COMPILED, EVIDENCE, entry, memory, record
 
@@ -49,10 +49,22 @@ def results(folder: Path, *records: dict[str, Any]) -> Path:
 
 
 def test_every_shape_is_predicted_from_the_committed_record() -> None:
-    heading, text, rows = unmeasured("H100", read_evidence(RESULTS))
+    heading, text, rows, of_open, open_rows = unmeasured("H100", read_evidence(RESULTS))
     assert heading == "### H100: unmeasured predictions"
     assert "not measured" in text
     assert len(rows.splitlines()) == 2 + len(UNMEASURED)
+    assert "no row is certified" in of_open
+    assert len(open_rows.splitlines()) == 2 + len(UNMEASURED_OPEN)
+
+
+def test_what_is_swept_in_vain_costs_more_than_comparing_alone() -> None:
+    settled = {f"settle D={dim} fp32 rows": COMPILED["sm_90"]["nearest_code D=64 fp32 rows"] for dim in (8, 64, 256)}
+    evidence = Evidence({"sm_90": COMPILED["sm_90"] | settled})
+    for row in unmeasured("H100", evidence)[-1].splitlines()[2:]:
+        ours, alone, ratio = (float(cell.strip(" ×")) for cell in row.strip("|").split("|")[-3:])
+        assert ours > alone > 0
+        assert ratio == pytest.approx(ours / alone, rel=0.01)
+    assert len(unmeasured("H100", EVIDENCE)) == 3  # no record of the kernel that settles
 
 
 def test_a_prediction_is_shown_in_microseconds_with_its_floor() -> None:

@@ -55,6 +55,15 @@ def test_product_and_comparisons_add_up_unless_overlapped() -> None:
     assert slow.spent() == {"L2": 6.0, "launches": 0.5}
 
 
+def test_programs_beside_each_other_overlap() -> None:
+    demand = Demand(flops=990e12 * TENSOR_SHARE * 4, issued=128 * CLOCKS, programs=2)
+    two = terms(demand, H100)
+    assert two.seconds == two.overlapped == pytest.approx(4, rel=1e-4)
+    assert two.spent() == {"product": pytest.approx(4), "launches": LAUNCH}
+    assert sum(two._replace(l2=6.0).spent().values()) == two._replace(l2=6.0).seconds
+    assert terms(demand._replace(programs=1), H100).seconds == pytest.approx(5, rel=1e-4)
+
+
 def test_kernels_follow_each_other() -> None:
     found = predict({"a": Demand(memory=3e12), "b": Demand(flops=1e15), "c": Demand(l2=1e12, launches=3)}, H100)
     assert found.seconds == pytest.approx(sum(found.spent.values()))
@@ -66,15 +75,16 @@ def test_kernels_follow_each_other() -> None:
 def test_a_round_that_is_not_full_costs_a_full_one() -> None:
     tiles = Tiles(128, 256, 8, 80)
     full = cut(Case(128 * 132, 64, 1024), tiles, 1, 132)
-    assert full == (128 * 132 * 1024, 132 * 1024, 1)  # every pair once; a block of rows reads all codes
-    assert cut(Case(128 * 132 + 1, 64, 1024), tiles, 1, 132) == (2 * full.pairs, 133 * 1024, 1)
-    assert cut(Case(128 * 264, 64, 1024), tiles, 2, 132).pairs == 2 * full.pairs
+    assert full == (128 * 132 * 1024, 132 * 1024, 1, 1)  # every pair once; a block of rows reads all codes
+    assert cut(Case(128 * 132 + 1, 64, 1024), tiles, 1, 132) == (2 * full.pairs, 133 * 1024, 1, 1)
+    assert cut(Case(128 * 264, 64, 1024), tiles, 2, 132) == (2 * full.pairs, 264 * 1024, 1, 2)
+    assert cut(Case(128 * 132, 64, 1024), tiles, 2, 132) == full  # one a processor, though there is room for two
     assert cut(Case(128 * 132, 64, 1000), tiles, 1, 132) == full  # codes padded to whole tiles
 
 
 def test_few_rows_split_the_codebook() -> None:
     one = cut(Case(1, 256, 16384), Tiles(128, 128, 8, 272), 1, 132)
-    assert one == (132 * 128 * 128, 16384, 128)  # 128 programs of one tile each, four processors idle
+    assert one == (132 * 128 * 128, 16384, 128, 1)  # 128 programs of one tile each, four processors idle
     assert search(1, 256, 16384) < search(128 * 132, 256, 16384) / 10
 
 
