@@ -76,10 +76,8 @@ def _sweep_kernel(
     if not INLINE:
         x_extra = extra_columns(norm, factor, lift, EXTRA)
 
-    # Read back by this program alone, but by other threads of it.
     entry_ptr += tl.program_id(1).to(tl.int64) * N
     tl.store(entry_ptr + n, packed_bounds(norm, factor, lift, state), mask=live)
-    tl.debug_barrier()
 
     BLOCKS: tl.constexpr = BLOCK_K // (8 * GROUP_STEPS)
     best = tl.full([BLOCK_N, BLOCKS, LANES], UNREACHED, tl.int32)
@@ -95,6 +93,8 @@ def _sweep_kernel(
             )
         best, second, member = kept_so_far(best, second, member, score, tile, tile_mask, GROUP_STEPS, PTX)
 
+    # Entries are this program's own, but other threads of it stored them, and will overwrite them.
+    tl.debug_barrier()
     n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     n = after(tl.min(tl.min(best, 2), 1) <= UNREACHED, n)  # minima start there
     live = n < N
@@ -102,6 +102,7 @@ def _sweep_kernel(
         live = n < count
         n = tl.load(list_ptr + n, mask=live, other=0).to(tl.int64)
     norm, factor, lift, state = unpacked_bounds(tl.load(entry_ptr + n, mask=live, other=0))
+    tl.debug_barrier()
     entry, lowest, reach = verdict(
         best, second, member, norm, factor, lift, state, bounds_ptr, tile_mask, group_bits, K, BLOCK_K, GROUP_STEPS,
         ENTRY_SLOTS,
