@@ -28,8 +28,9 @@ class Case(NamedTuple):
 
 
 class OpenCase(Case):
-    """A search in which no row is certified: two clusters of codes, each far smaller than the way between them, and
-    all rows beside the one that no shift centres. No bound tells its codes apart, nearly half of all."""
+    """A search in which no row is certified: two clusters of codes, so much smaller than the way between them that no
+    bound tells the codes of one apart once the other is centred; all rows are beside that one, nearly half of all
+    codes. The way is short enough for fp16: rows are swept as often as there are sweeps."""
 
     __slots__ = ()
 
@@ -38,8 +39,9 @@ class OpenCase(Case):
 
     def draw(self, device: torch.device) -> tuple[Tensor, Tensor]:
         x, codebook = super().draw(device)
-        side = torch.where(torch.arange(self.codes, device=device) % 20 < 11, 1000.0, -1000.0)
-        return (-1000 + 1e-3 * x.float()).to(x.dtype), side[:, None] + 1e-3 * codebook
+        far = 2 / self.dim**0.5
+        side = torch.where(torch.arange(self.codes, device=device) % 20 < 11, far, -far)
+        return (1e-3 * x.float() - far).to(x.dtype), side[:, None] + 1e-3 * codebook
 
 
 class LatentCase(NamedTuple):

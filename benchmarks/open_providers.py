@@ -36,14 +36,14 @@ def _in_float64(x: Tensor, codebook: Tensor) -> Call:
     from aevae_fast.portable._threads import on_threads, threads_for
 
     codes, every, threads = prepare(codebook, "euclidean"), torch.arange(len(codebook)), threads_for(x)
-    blocks = torch.arange(len(x)).split(few_rows(codes, threads))
+    blocks = torch.arange(len(x)).split(few_rows(codes, "euclidean", threads))
     indices = torch.empty(len(x), dtype=torch.int64)
 
     def work(block: Tensor) -> None:
         indices[block] = among_shared(x[block], codebook, every, "euclidean")
 
     def compare() -> Tensor:
-        on_threads(lambda: work, blocks, resolving_threads(codes, threads))
+        on_threads(lambda: work, blocks, resolving_threads(codes, "euclidean", threads))
         return indices
 
     return compare

@@ -93,7 +93,8 @@ def _sweep_kernel(
             )
         best, second, member = kept_so_far(best, second, member, score, tile, tile_mask, GROUP_STEPS, PTX)
 
-    # Entries are this program's own, but other threads of it stored them, and will overwrite them.
+    # Entries are this program's own, but other threads of it stored them, and will overwrite them. What lies beyond N
+    # reads as a row of zeros, and is not stored.
     tl.debug_barrier()
     n = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     n = after(tl.min(tl.min(best, 2), 1) <= UNREACHED, n)  # minima start there

@@ -14,16 +14,16 @@ _LOW = 16  # dimensions up to which a float64 distance is had as fast as its bou
 _DENSE = {"euclidean": 12}  # pairs that compared all with all take no longer than one that is gathered
 
 
-def few_rows(codes: Codes, threads: int) -> int:
+def few_rows(codes: Codes, metric: str, threads: int) -> int:
     """Rows that `resolve` takes at a time: it has their scores against all codes at once, on each thread."""
-    scores = _SCORES // (2 * resolving_threads(codes, threads))
+    scores = _SCORES // (2 * resolving_threads(codes, metric, threads))
     return max(1, min(512, scores // len(codes.columns)))
 
 
-def resolving_threads(codes: Codes, threads: int) -> int:
-    """Of `threads`, how many to call `resolve` on. Distances of few dimensions are two long operations a call, which
-    use PyTorch's threads as well as threads of their own could."""
-    return 1 if len(codes.shift) <= _LOW else threads
+def resolving_threads(codes: Codes, metric: str, threads: int) -> int:
+    """Of `threads`, how many to call `resolve` on. Euclidean distances of few dimensions are two long operations a
+    call, which use PyTorch's threads as well as threads of their own could."""
+    return 1 if metric == "euclidean" and len(codes.shift) <= _LOW else threads
 
 
 def resolve(x: Tensor, codebook: Tensor, codes: Codes, metric: str) -> Tensor:

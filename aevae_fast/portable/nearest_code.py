@@ -15,11 +15,12 @@ from ._search import Codes, Workspace, block_rows, load_rows, prepare, search
 from ._threads import on_threads, one_thread_each, threads_for
 
 _SAMPLE = 64  # rows that tell whether to search
+_OPEN = 1 << 20  # rows among which those left open are listed at a time, 16 bytes each
 
 
 def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
     """x [B, S, D] float16, bfloat16 or float32, codebook [K, D] float32 → indices [B, S] int64; -1 for a row that is
-    not finite. Any strides. Extra memory: the prepared codebook and a few tens of MB, whatever N."""
+    not finite. Any strides. Extra memory: the prepared codebook, a few tens of MB and a byte a row."""
     codes = prepare(codebook, metric, x.shape[0] * x.shape[1])
     threads = threads_for(x)
     rows = block_rows(codes, threads)
@@ -43,11 +44,16 @@ def nearest_code(x: Tensor, codebook: Tensor, metric: str) -> Tensor:
     with full_precision(x.device):
         if not _in_vain(x, codes):
             on_threads(make_worker, list(row_blocks(x, rows)), threads)
-        doubtful = torch.nonzero(~certified)
-        on_threads(lambda: settle, doubtful.split(few_rows(codes, threads)), resolving_threads(codes, threads))
+        for batch, inner in row_blocks(x, _OPEN):
+            doubtful = torch.nonzero(~certified[batch, inner]) + torch.tensor(
+                [batch.start, inner.start], device=x.device
+            )
+            pieces = doubtful.split(few_rows(codes, metric, threads))
+            on_threads(lambda: settle, pieces, resolving_threads(codes, metric, threads))
     return indices
 
 
+@torch.no_grad()
 @one_thread_each()
 def _in_vain(x: Tensor, codes: Codes) -> bool:
     """Whether the search would leave half of the rows open, as between clusters that no shift centres, by a sample of

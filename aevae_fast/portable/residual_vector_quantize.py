@@ -45,7 +45,7 @@ class _Nearest:
             rows = load_rows(x[None, part], stage.codes, self.workspace)
             index[part], certified[part] = search(rows, stage.codes, self.workspace)
         doubtful = torch.nonzero(~certified)[:, 0]
-        for place in doubtful.split(few_rows(stage.codes, self.threads)) if len(doubtful) else ():
+        for place in doubtful.split(few_rows(stage.codes, "euclidean", self.threads)) if len(doubtful) else ():
             index[place] = resolve(x[place], stage.book, stage.codes, "euclidean")
         return index
 

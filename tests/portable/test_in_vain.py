@@ -82,6 +82,29 @@ def test_rows_that_cost_no_comparison_are_not_held_against_the_search(
     assert sum(searched[1:]) == ROWS
 
 
+def test_rows_that_require_grad_are_looked_at_as_well() -> None:
+    x, codebook = all_open(8)
+    open_rows, searched_rows = x.requires_grad_(), beside_the_shift(codebook).requires_grad_()
+    for rows in (open_rows, searched_rows):
+        assert not nearest_code(rows[None], codebook, "euclidean").requires_grad
+
+
+def test_open_rows_are_listed_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "_OPEN", 100)
+    x, codebook = all_open(8)
+    for shape in ((1, ROWS), (64, ROWS // 64)):
+        found = nearest_code(x.view(*shape, 8), codebook, "euclidean").flatten()
+        assert torch.equal(found, distances64(x, codebook, "euclidean").argmin(1))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+def test_distances_of_many_short_operations_keep_threads_of_their_own(metric: str) -> None:
+    codes = prepare(torch.randn(1024, 8), metric)
+    assert _resolve.resolving_threads(codes, metric, 4) == 4
+    assert _resolve.resolving_threads(codes, "euclidean", 4) == 1
+    assert _resolve.few_rows(codes, metric, 4) < _resolve.few_rows(codes, "euclidean", 4)
+
+
 @pytest.mark.parametrize("coarse", [False, True], ids=["float32", "bfloat16"])
 def test_what_is_certified_the_exact_comparison_finds_as_well(coarse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where codes are so close that float64 rounds more off their distances than the float32 bound is wide."""
