@@ -39,7 +39,8 @@ def resolve(x: Tensor, codebook: Tensor, codes: Codes, metric: str) -> Tensor:
 def _compare(x: Tensor, codebook: Tensor, codes: Codes, metric: str) -> Tensor:
     """Finite rows x [n, D] → the indices [n] int64 that float64 gives, the lowest one on a tie."""
     size, dim = codebook.shape
-    if len(x) * size * dim <= _ELEMENTS:  # so few that to choose candidates would cost more than to compare all
+    # So few that to choose candidates would cost more than to compare all; or of so few dimensions, and in one piece.
+    if len(x) * size * dim <= _ELEMENTS or (dim <= _LOW and size * dim <= _ELEMENTS):
         return _distances(x, codebook, metric).argmin(1)
     if dim <= _LOW:
         return among_shared(x, codebook, torch.arange(size, device=x.device), metric)
