@@ -49,16 +49,14 @@ class Terms(NamedTuple):
     @property
     def seconds(self) -> float:
         """With product and comparisons of one program one after the other."""
-        return self.overlapped if self.beside else self.launches + max(self.memory, self.l2, self._in_turn)
+        if self.beside:
+            return self.overlapped
+        return self.launches + max(self.memory, self.l2, self.product + self.comparisons)
 
     @property
     def overlapped(self) -> float:
         """With all beside each other."""
         return self.launches + max(self.memory, self.l2, self.product, self.comparisons)
-
-    @property
-    def _in_turn(self) -> float:
-        return self.product + self.comparisons
 
     def spent(self) -> dict[str, float]:
         """Which parts make up `seconds`; they add up to it."""

@@ -5,7 +5,8 @@ from importlib.util import find_spec
 from statistics import median
 from typing import Any, NamedTuple
 
-from .case_types import AnyCase, Case, LatentCase, OpenCase
+from .case_types import AnyCase, Case, LatentCase
+from .cases import OPEN
 from .cost_model import Prediction, predict
 from .demands import every_code_demands, latent_demands, open_demands, search_demands, step_demands
 from .devices import DEVICES, Device, device_named
@@ -39,7 +40,6 @@ UNMEASURED: list[tuple[str, AnyCase]] = [
     *(("step", Case(65536, 64, 1024, dtype)) for dtype in _DTYPES),
     *(("latent", LatentCase(65536, 256, dtype)) for dtype in _DTYPES),
 ]
-UNMEASURED_OPEN = [OpenCase(65536, 8, 16384), OpenCase(65536, 64, 1024), OpenCase(65536, 256, 16384)]
 # On a CPU: passes over a score in the cache, each as long as one multiply-add of the product: a bias, a minimum.
 _PASSES = 2
 
@@ -88,7 +88,7 @@ def unmeasured(name: str, evidence: Evidence) -> list[str]:
 def _unmeasured_open(device: Device, evidence: Evidence) -> list[str]:
     """What a search costs where its certificate decides nothing, beside the comparison that it then comes to."""
     rows = [["N, D, K", "input", "predicted", "every code compared at once", "ratio"]]
-    for case in UNMEASURED_OPEN:
+    for case in OPEN["cuda"]:
         demands = open_demands(case, device, evidence), every_code_demands(case, device, evidence)
         if None not in demands:
             ours, exact = (predict(each, device).seconds for each in demands if each)

@@ -41,8 +41,8 @@ class Codes(NamedTuple):
 
     def above(self, lower: Tensor, norm: Tensor, length: Tensor) -> Tensor:
         """The upper bound of a score, for codes of this norm and rows of this length: 2e above the lower one. And by
-        more than float64 rounds Σ(x - c)², so that the exact comparison finds what is certified: whether a block is
-        searched may depend on the threads, its indices do not."""
+        more than float64 rounds Σ(x - c)², so that the exact comparison finds what is certified: whether a row is
+        searched depends on those beside it, its index does not."""
         reach = length + norm
         slack = (norm + 2.0**-26 * reach).mul_(reach).mul_(2 * self.a)
         return slack.add_(lower).add_(2 * (self.columns.shape[1] * 2.0**-126))

@@ -9,12 +9,12 @@ from PIL import Image
 
 from benchmarks import report
 from benchmarks.case_types import AnyCase, Case, LatentCase
-from benchmarks.cases import SWEEP, along
+from benchmarks.cases import OPEN, SWEEP, along
 from benchmarks.devices import DEVICES
 from benchmarks.evidence import Evidence, read_evidence
 from benchmarks.plot_sweep import floor, series
 from benchmarks.plots import plots
-from benchmarks.predictions import UNMEASURED, UNMEASURED_OPEN, cpu_comparison, gpu_comparison, prediction, unmeasured
+from benchmarks.predictions import UNMEASURED, cpu_comparison, gpu_comparison, prediction, unmeasured
 from benchmarks.record import RESULTS
 from tests.benchmarks.fake_records import COMPILED, EVIDENCE, entry, memory, record
 
@@ -54,7 +54,7 @@ def test_every_shape_is_predicted_from_the_committed_record() -> None:
     assert "not measured" in text
     assert len(rows.splitlines()) == 2 + len(UNMEASURED)
     assert "no row is certified" in of_open
-    assert len(open_rows.splitlines()) == 2 + len(UNMEASURED_OPEN)
+    assert len(open_rows.splitlines()) == 2 + len(OPEN["cuda"])
 
 
 def test_what_is_swept_in_vain_costs_more_than_comparing_alone() -> None:
